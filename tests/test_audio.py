@@ -1,0 +1,87 @@
+"""Audio files come back as they were written, and players keep loudness."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from wsaed import audio
+
+
+def tone(seconds, rate, frequency=440.0, level=0.5):
+    t = np.arange(round(seconds * rate)) / rate
+    return (level * np.sin(2 * np.pi * frequency * t)).astype(np.float32)
+
+
+def played(html_or_audio):
+    """The WAV files that the browser would get: [(int16 samples, rate)]."""
+    html = getattr(html_or_audio, "data", None)
+    html = html if isinstance(html, str) else html_or_audio._repr_html_()
+    wavs = re.findall(r"data:audio/wav;base64,([^\"]+)", html)
+    return [soundfile.read(io.BytesIO(base64.b64decode(w)), dtype="int16") for w in wavs]
+
+
+def test_what_is_written_is_read(tmp_path):
+    waveform = tone(0.5, 22_050)
+    audio.write(tmp_path / "a.wav", waveform, 22_050)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+    back, rate = audio.read(tmp_path / "a.wav")
+    assert rate == 22_050 and back.dtype == np.float32 and back.shape == waveform.shape
+    np.testing.assert_allclose(back, waveform, atol=1 / 32_000)
+
+
+def test_read_mixes_down_and_resamples(tmp_path):
+    left, right = tone(1, 44_100, 300), tone(1, 44_100, 700)
+    soundfile.write(tmp_path / "stereo.flac", np.stack([left, right], 1), 44_100)
+    back, rate = audio.read(tmp_path / "stereo.flac", 16_000)
+    assert rate == 16_000 and back.shape == (16_000,)
+    expected = (tone(1, 16_000, 300) + tone(1, 16_000, 700)) / 2
+    np.testing.assert_allclose(back[200:-200], expected[200:-200], atol=2e-3)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF, or so it says")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
+    soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan), 16_000, subtype="FLOAT")
+    for name, kind, says in (
+        ("missing.wav", FileNotFoundError, "no such audio file"),
+        ("broken.wav", ValueError, "not a readable audio file"),
+        ("empty.wav", ValueError, "holds no samples"),
+        ("nan.wav", ValueError, "no numbers"),
+    ):
+        with pytest.raises(kind, match=says) as error:
+            audio.read(tmp_path / name)
+        assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_write_refuses_what_it_would_clip(tmp_path):
+    for bad in (np.array([0.0, 1.5]), np.array([np.nan]), np.zeros((2, 2))):
+        with pytest.raises(ValueError, match="divide by the peak"):
+            audio.write(tmp_path / "b.wav", bad, 16_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_player_keeps_loudness_and_cuts_length():
+    quiet = tone(10, 44_100, level=0.05)
+    ((samples, rate),) = played(audio.player(quiet, 44_100, peak=0.5))
+    assert rate == 16_000 and samples.shape == (64_000,)  # mono
+    assert abs(int(np.abs(samples).max()) - 3277) < 30  # a tenth of full scale, not full scale
+
+
+def test_a_player_refuses_a_clip_above_the_peak():
+    for peak in (0.1, 0.0, float("nan")):
+        with pytest.raises(ValueError, match="peak"):
+            audio.player(tone(1, 16_000), 16_000, peak)
+
+
+def test_players_share_one_scale():
+    loud, quiet = tone(1, 16_000, level=0.8), tone(1, 16_000, level=0.2)
+    table = audio.players({"loud": loud, "quiet <b>": quiet, "silent": 0 * loud}, 16_000)
+    peaks = [int(np.abs(samples).max()) for samples, _ in played(table)]
+    np.testing.assert_allclose(peaks, [32_767, 8_192, 0], atol=30)
+    assert "quiet &lt;b&gt;" in table.data and table.data.count("<td>") == 3
+    ((silent, _),) = played(audio.players({"silent": 0 * loud}, 16_000))
+    assert not silent.any()

@@ -1,0 +1,117 @@
+"""Parameters files against the notebooks that read them, and what the check refuses."""
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from wsaed import render
+
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
+FILES = sorted(ROOT.glob("params/*/*.yaml"))
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_defaults_are_the_smoke_profile(path):
+    smoke = render.check(path, ROOT / f"params/smoke/{path.parent.name}.yaml")
+    defaults = render.declared(path)
+    assert smoke == defaults
+    assert {k: type(v) for k, v in defaults.items() if v is not None} == {
+        k: float if isinstance(defaults[k], float) else type(v)
+        for k, v in smoke.items()
+        if v is not None
+    }
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_every_profile_fits_its_notebooks(file):
+    notebooks = sorted((ROOT / "notebooks" / file.stem).glob("*.ipynb"))
+    if not notebooks:
+        pytest.skip(f"no notebook of {file.stem} yet")
+    for path in notebooks:
+        render.check(path, file)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_a_parameters_file_is_flat_and_names_its_profile(file):
+    assert render.given(file).get("profile") == file.parent.name
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        assert "#" in line or not line.strip(), f"{name(file)}:{number}: no comment"
+
+
+def test_every_profile_gives_the_same_keys():
+    for smoke in (f for f in FILES if f.parent.name == "smoke"):
+        keys = set(yaml.safe_load(smoke.read_text()))
+        for file in (f for f in FILES if f.name == smoke.name):
+            assert set(yaml.safe_load(file.read_text())) == keys, name(file)
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    def write(parameters, body="print(width, rate, sizes)", file="width: 3\nrate: 1\nsizes: [4]\n"):
+        new = nbformat.v4
+        tags = {"tags": ["parameters"]} if parameters else {}
+        cells = [new.new_code_cell(parameters, metadata=tags), new.new_code_cell(body)]
+        path = tmp_path / "notebooks/demo/table_1.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(new.new_notebook(cells=cells), path)
+        (tmp_path / "demo.yaml").write_text(file)
+        return path, tmp_path / "demo.yaml"
+
+    return write
+
+
+GOOD = "width: int = 2  # channels\nrate = 1.0e-3\nsizes = [2, 3]"
+
+
+def test_a_notebook_gets_the_keys_that_it_declares(notebook):
+    path, file = notebook(GOOD)
+    assert render.check(path, file) == {"width": 3, "rate": 1, "sizes": [4]}
+    assert render.check(path, file, {"width": 8})["width"] == 8
+    other = path.with_name("table_2.ipynb")
+    nbformat.write(nbformat.read(notebook("width = 2", "width")[0], 4), other)
+    path, file = notebook(GOOD)
+    assert render.check(other, file) == {"width": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"file": "width: 3\nrate: 1\nsizes: [4]\nwidht: 3"}, "demo.yaml.*declares widht"),
+        ({"file": "width: 3\nrate: 1"}, "demo.yaml: sizes is missing"),
+        ({"file": "width: 3\nrate: 1e-3\nsizes: [4]"}, "rate is the str '1e-3'.*write 1.0e-03"),
+        ({"file": "width: 3.0\nrate: 1\nsizes: [4]"}, "width is the float 3.0"),
+        ({"file": "width: yes\nrate: 1\nsizes: [4]"}, "width is the bool True"),
+        ({"file": "width: 3\nrate: 1\nsizes: [4, a]"}, "sizes an item is the str 'a'"),
+        ({"file": "width: 3\nrate: 1\nsizes: {a: 4}"}, "sizes is nested"),
+        ({"file": "width: [3\nrate: 1"}, "demo.yaml, line 2"),
+        ({"file": "just words"}, "no `key: value` lines"),
+        ({"body": "width = 4\nprint(rate, sizes)"}, "width is declared and never read"),
+        ({"body": "%time width\nprint(rate, sizes)"}, "width is declared and never read"),
+        ({"body": "print(width"}, "cell 1 does not parse"),
+        ({"parameters": "width = 2\nrate = 2 * width"}, "rate = 2 . width.* in the parameters"),
+        ({"parameters": ""}, "no cell is tagged"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(notebook, changes, complaint):
+    path, file = notebook(**{"parameters": GOOD} | changes)
+    with pytest.raises(ValueError, match=complaint) as told:
+        render.check(path, file)
+    assert "\n" not in str(told.value)
+
+
+def test_missing_files_and_unknown_settings_are_named(notebook, tmp_path):
+    path, file = notebook(GOOD)
+    with pytest.raises(FileNotFoundError, match=r"other.yaml: no such parameters file"):
+        render.check(path, tmp_path / "other.yaml")
+    with pytest.raises(FileNotFoundError, match=r"none.ipynb: no such notebook"):
+        render.check(path.with_name("none.ipynb"), file)
+    with pytest.raises(ValueError, match="--set widht"):
+        render.check(path, file, {"widht": 3})
+    assert render.chosen_values(["a=3", "b=x", "c=[1, 2]"]) == {"a": 3, "b": "x", "c": [1, 2]}
+    with pytest.raises(ValueError, match="write --set key=value"):
+        render.chosen_values(["a"])

@@ -1,0 +1,66 @@
+"""Tries to break what holds everywhere and has no test elsewhere: a full disk, repeated bytes."""
+
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from test_runs import cache, features, spec  # noqa: F401 - fixtures
+
+from wsaed import report, runs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's file size as Linux does")
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(cache):  # noqa: F811
+    code = "from wsaed import runs; from test_runs import spec; runs.train([(spec(), 0)])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "tests",
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert "RuntimeError: the run secost" in done.stderr.splitlines()[-1]
+    assert runs.load(spec(), 0) is None
+    assert runs.train([(spec(), 0)])[0]["scores"]["map_noisy"] > 0
+
+
+def test_a_table_is_the_same_bytes_twice(tmp_path, monkeypatch):
+    written = []
+    for name in ("a", "b"):
+        monkeypatch.setenv("RESULTS", str(tmp_path / name))
+        df = pd.DataFrame({"system": ["base", "a|b"], "mAP": [1 / 3, np.nan]})
+        report.save_table(df, "table_2", paper="secost", profile="smoke", caption="Two rows.")
+        files = sorted((tmp_path / name / "secost").glob("table_2.*"))
+        written.append([file.read_bytes() for file in files])
+    assert written[0] == written[1] and len(written[0]) == 2
+
+
+def test_a_figure_carries_no_date(tmp_path, monkeypatch):
+    report.style()
+    pictures = []
+    for name in ("a", "b"):
+        monkeypatch.setenv("RESULTS", str(tmp_path / name))
+        fig, ax = report.plt.subplots()
+        report.dots(ax, [0, 1], [np.array([0.1, 0.2, 0.3]), np.array([0.2, 0.2, 0.4])])
+        report.save_figure(fig, "figure_2", paper="secost", profile="smoke")
+        report.plt.close(fig)
+        home = tmp_path / name / "secost"
+        pictures.append([(home / f"figure_2.{end}").read_bytes() for end in ("png", "svg")])
+    assert pictures[0] == pictures[1]
+    assert b"date" not in pictures[0][1].lower()
+
+
+def test_a_report_marks_what_older_code_made(cache, tmp_path, monkeypatch):  # noqa: F811
+    home = tmp_path / "laptop" / "secost"
+    (record,) = runs.train([(spec(), 0)])
+    runs.write_records(home / "records.json", {("base", 0): {"system": "base"} | record})
+    (home / "table_2.md").write_text("| a |\n| --- |\n")
+    monkeypatch.setattr(report, "claims", lambda paper, df: [])
+    monkeypatch.setattr("wsaed.papers.secost_claims.preconditions", lambda df: (pd.DataFrame(), {}))
+    assert "Stale" not in report.readme(tmp_path / "laptop")
+    monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
+    assert "**Stale" in report.readme(tmp_path / "laptop")

@@ -1,0 +1,178 @@
+"""What the run cache promises: kill it, race it, change its code, feed it nonsense."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from wsaed import runs
+from wsaed.methods.secost import cascade
+
+CORPUS = {"name": "soundscapes", "shape": "ontology", "train": 24, "validation": 8, "test": 16}
+
+
+def spec(epochs=2, **changes):
+    return {
+        "method": "secost",
+        "net": {"name": "wels_net", "width": 0.125},
+        "corpus": CORPUS,
+        "front_end": "secost_40ms",
+        "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
+        "draw": 0,
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """A cache that already holds the features, so that tests pay for them once."""
+    cache = tmp_path_factory.mktemp("cache")
+    start(cache, spec(epochs=1)).wait(120)
+    return cache / "features"
+
+
+@pytest.fixture
+def cache(tmp_path, features, monkeypatch):
+    (tmp_path / "features").symlink_to(features)
+    monkeypatch.setenv("CACHE", str(tmp_path))
+    monkeypatch.setenv("JOBS", "1")
+    monkeypatch.setenv("HEADLESS", "1")
+    return tmp_path
+
+
+def start(cache, *specs, **environment):
+    call = "import json, sys; from wsaed import runs; "
+    call += "runs.train([(s, 0) for s in json.load(sys.stdin)])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", call],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        env=os.environ | {"CACHE": str(cache), "JOBS": "1", "HEADLESS": "1"} | environment,
+    )
+    process.stdin.write(json.dumps(specs))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def epochs_told(home):
+    lines = (home / "progress.jsonl").read_text().splitlines()
+    return [json.loads(line)["epoch"] for line in lines]
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_numbers(cache, tmp_path):
+    wanted = spec(epochs=40)
+    rng, kills = random.Random(0), 0
+    while runs.load(wanted, 0) is None and kills < 60:
+        process = start(cache, wanted, CHECKPOINT_SECONDS="0")
+        try:
+            # long enough to come up, short enough that the run never ends in one go
+            process.wait(rng.uniform(2.0, 3.5) if kills < 6 else 120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    interrupted = runs.load(wanted, 0)
+    told = epochs_told(runs.folder(wanted, 0))
+    os.environ["CACHE"] = str(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "features").symlink_to(cache / "features")
+    whole = runs.train([(wanted, 0)])[0]
+    assert kills >= 3, "the kills came too late to test anything"
+    assert max(told) == 40 and len(told) < 40 * (kills + 1), "it never went on from a checkpoint"
+    assert interrupted["scores"] == whole["scores"]
+
+
+def test_two_processes_that_want_one_run_train_it_once(cache):
+    wanted = spec(epochs=3)
+    both = [start(cache, wanted), start(cache, wanted)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert epochs_told(runs.folder(wanted, 0)) == [1, 2, 3]
+
+
+def test_a_worker_whose_parent_died_stops(cache):
+    wanted = [spec(epochs=2000, draw=d) for d in (0, 1)]
+    process = start(cache, *wanted, JOBS="2")
+    homes = [runs.folder(w, 0) for w in wanted]
+    partials = [home.with_name(home.name + ".partial") / "progress.jsonl" for home in homes]
+    deadline = time.time() + 60
+    while not all(p.exists() for p in partials) and time.time() < deadline:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(5)
+    before = [p.read_text() for p in partials]
+    time.sleep(2)
+    assert [p.read_text() for p in partials] == before, "an orphan is still training"
+
+
+def test_the_same_replicate_gives_the_same_record(cache, tmp_path, monkeypatch):
+    first = runs.train([(spec(), 1)])[0]["scores"]
+    monkeypatch.setenv("CACHE", str(tmp_path / "other"))
+    assert runs.train([(spec(), 1)])[0]["scores"] == first
+    assert runs.train([(spec(), 2)])[0]["scores"] != first
+
+
+def test_teachers_are_trained_first_and_shared(cache):
+    stages = cascade(spec(), [0.3, 0.2])
+    depth = [len(wave) for wave in runs.waves([(stages[2], 0), (stages[1], 0)])]
+    assert depth == [1, 1, 1]
+    runs.train([(stages[2], 0)])
+    assert all(runs.load(s, 0) for s in stages) and runs.waves([(stages[2], 0)]) == []
+
+
+def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
+    base, student = cascade(spec(), [0.3])
+    keys = {runs.key(base, 0), runs.key(base, 1), runs.key(student, 0), runs.key(spec(3), 0)}
+    assert len(keys) == 4
+    real = runs.code.digest
+    monkeypatch.setattr(runs.code, "digest", lambda roots: real(roots) + "x")
+    assert runs.key(base, 0) not in keys and runs.key(student, 0) not in keys
+
+
+def test_a_failing_run_is_one_line_that_names_it(cache):
+    bad = spec(net={"name": "wels_net", "width": 0.125, "pool": "median"})
+    with pytest.raises(RuntimeError, match=r"the run secost .* failed: ") as error:
+        runs.train([(bad, 0)])
+    assert "\n" not in str(error.value)
+
+
+def test_an_interrupted_run_is_never_read(cache):
+    home = runs.folder(spec(), 0)
+    partial = home.with_name(home.name + ".partial")
+    partial.mkdir(parents=True)
+    (partial / runs.RECORD).write_text('{"scores": {"map_noi')
+    assert runs.load(spec(), 0) is None
+    assert runs.train([(spec(), 0)])[0]["scores"]["map_noisy"] > 0
+
+
+def test_records_go_on_replicate_by_replicate(cache, tmp_path, monkeypatch):
+    systems = {"base": spec()}
+    parts = {"systems": lambda p: systems, "replicates": lambda name, p, wanted: wanted}
+    module = type("paper", (), {k: staticmethod(f) for k, f in parts.items()})
+    monkeypatch.setitem(sys.modules, "wsaed.papers.fake", module)
+    path = tmp_path / "results" / "records.json"
+    first = runs.collect("fake", ["base"], {}, 1, path)
+    trained = []
+    real = runs.train
+    monkeypatch.setattr(runs, "train", lambda w, t: trained.append(w) or real(w, t))
+    both = runs.collect("fake", ["base"], {}, 2, path)
+    assert [r for wave in trained for _, r in wave] == [1]
+    assert both["base", 0]["scores"] == first["base", 0]["scores"]
+    assert runs.stale(path) == []
+    monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
+    assert runs.stale(path) == ["base"]
+
+
+def test_an_unknown_profile_is_one_line():
+    command = [sys.executable, "-m", "wsaed.runs", "secost/table_2", "--profile", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and "nothing" in done.stderr and done.stderr.count("\n") == 1

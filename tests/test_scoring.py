@@ -1,0 +1,260 @@
+"""Every fast score against the library that defines it."""
+
+import time
+
+import numpy as np
+import pytest
+from conftest import REAL, needs_real
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from wsaed import scoring
+from wsaed.bench import read_events
+from wsaed.corpora import Event
+
+EXACT = {"rtol": 0, "atol": 1e-12, "equal_nan": True}
+RANKINGS = [
+    (scoring.average_precision, average_precision_score),
+    (scoring.roc_auc, roc_auc_score),
+]
+
+
+def tagged(seed, clips=60, classes=7, levels=8):
+    """Random labels and probabilities with many ties; class 0 empty, class 1 full."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((clips, classes)) < rng.uniform(0.02, 0.6, classes)).astype(np.float32)
+    labels[:, 0], labels[:, 1] = 0, 1
+    scores = rng.random((clips, classes)) * 0.7 + labels * rng.uniform(-0.3, 0.6, classes)
+    return labels, (np.round(scores * levels) / levels).astype(np.float32)
+
+
+def by_sklearn(metric, labels, probabilities):
+    """The library's score, and nan where it has no meaning."""
+    out = np.full(labels.shape[1], np.nan)
+    for c in range(labels.shape[1]):
+        found = labels[:, c].sum()
+        if found and (metric is average_precision_score or found < len(labels)):
+            out[c] = metric(labels[:, c], probabilities[:, c])
+    return out
+
+
+@pytest.mark.parametrize(("ours", "theirs"), RANKINGS)
+@pytest.mark.parametrize("levels", [1, 3, 20, 10**6])
+def test_ranking_scores_are_sklearns(ours, theirs, levels):
+    for seed in range(5):
+        labels, probabilities = tagged(seed, levels=levels)
+        expected = by_sklearn(theirs, labels, probabilities)
+        assert np.isnan(expected[0])
+        np.testing.assert_allclose(ours(labels, probabilities), expected, **EXACT)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), RANKINGS)
+def test_a_weight_is_a_repetition(ours, theirs):
+    labels, probabilities = tagged(3, levels=10)
+    weights = np.random.default_rng(0).poisson(0.8, (6, len(labels)))
+    weights[5] = 0
+    got = ours(labels, probabilities, weights)
+    assert got.shape == (6, labels.shape[1]) and np.isnan(got[5]).all()
+    for row, weight in zip(got[:5], weights, strict=False):
+        repeated = (np.repeat(a, weight, axis=0) for a in (labels, probabilities))
+        np.testing.assert_allclose(row, by_sklearn(theirs, *repeated), **EXACT)
+        np.testing.assert_allclose(row, ours(labels, probabilities, weight), **EXACT)
+
+
+def test_fifty_resamples_are_quick():
+    labels, probabilities = tagged(0, clips=1000, classes=60, levels=10**4)
+    weights = scoring.bootstrap_weights(np.arange(1000), 50, 0)
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        scoring.average_precision(labels, probabilities, weights)
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < 0.3, f"{min(taken):.2f} s"
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "weights", "says"),
+    [
+        (np.ones((4, 2)), np.ones((4, 3)), None, "clips, classes"),
+        (np.full((4, 2), 0.5), np.ones((4, 2)), None, "0 or 1"),
+        (np.ones((4, 2)), np.full((4, 2), np.nan), None, "clip 0"),
+        (np.ones((4, 2)), np.ones((4, 2)), np.ones(3), "weights"),
+    ],
+)
+def test_bad_input_is_named(labels, probabilities, weights, says):
+    with pytest.raises(ValueError, match=says) as error:
+        scoring.average_precision(labels, probabilities, weights)
+    assert "\n" not in str(error.value)
+
+
+def test_d_prime_and_macro():
+    assert scoring.d_prime(0.5) == 0
+    assert scoring.d_prime(0.970) == pytest.approx(np.sqrt(2) * norm.ppf(0.970), abs=1e-12)
+    assert scoring.macro([0.2, np.nan, 0.4]) == (pytest.approx(0.3), 1)
+    mean, skipped = scoring.macro([[np.nan, np.nan], [0.0, 1.0]])
+    np.testing.assert_array_equal(mean, [np.nan, 0.5])
+    np.testing.assert_array_equal(skipped, [2, 0])
+
+
+def test_bootstrap_draws_groups_whole():
+    groups = np.array([7, 7, 2, 9, 9, 9, 4])
+    weights = scoring.bootstrap_weights(groups, 4000, seed=1)
+    assert weights.shape == (4000, 7) and weights.dtype.kind == "i"
+    firsts = [np.flatnonzero(groups == g)[0] for g in np.unique(groups)]
+    for g, first in zip(np.unique(groups), firsts, strict=True):
+        assert (weights[:, groups == g] == weights[:, [first]]).all()
+    assert (weights[:, firsts].sum(1) == 4).all()  # as many groups as there are
+    np.testing.assert_allclose(weights.mean(0), 1, atol=0.06)
+    assert (weights == scoring.bootstrap_weights(groups, 4000, seed=1)).all()
+    assert (weights != scoring.bootstrap_weights(groups, 4000, seed=2)).any()
+
+
+def test_tagging_f1_is_sklearns():
+    labels, probabilities = tagged(5, levels=4)
+    probabilities[:, 0] = 0  # never there, never said: 0, not nan
+    threshold = np.array([0.5, 0.5, 0.25, 0.75, 0.5, 0.5, 2.0])
+    for level in (0.5, threshold):
+        expected = f1_score(labels, probabilities >= level, average=None, zero_division=0)
+        np.testing.assert_allclose(scoring.tagging_f1(labels, probabilities, level), expected)
+    weights = np.random.default_rng(0).integers(0, 3, (2, len(labels)))
+    repeated = (np.repeat(a, weights[1], axis=0) for a in (labels, probabilities))
+    got = scoring.tagging_f1(labels, probabilities, weights=weights)
+    np.testing.assert_allclose(got[1], scoring.tagging_f1(*repeated))
+
+
+def scenes(seed, files=12, classes=5, crowd=5):
+    """A random annotation and a system's answer to it, jittered about the tolerances."""
+    rng = np.random.default_rng(seed)
+    labels = [f"class {c}" for c in range(classes)]
+    reference, estimated = {}, {}
+    for f in range(files):
+        name = f"{f}.wav"
+        reference[name] = events = []
+        for _ in range(rng.integers(0, crowd + 1)):
+            # a grid, so that events meet segment borders; some have no length at all
+            onset = float(rng.integers(0, 40)) / 4
+            length = float(rng.integers(0, 9)) / 4
+            events.append(Event(labels[rng.integers(classes)], onset, onset + length))
+        answer = []
+        for event in events * 2:
+            on, off = (max(0.0, t + rng.choice([0, 0.1, 0.2, -0.2, 0.25, 0.7])) for t in event[1:3])
+            if rng.random() < 0.7:
+                label = event.label if rng.random() < 0.8 else labels[rng.integers(classes)]
+                answer.append((label, min(on, off), max(on, off)))
+        if rng.random() < 0.3:
+            answer.append((labels[rng.integers(classes)], 1.0, 3.3))
+        if rng.random() < 0.8:
+            estimated[name] = answer
+    estimated["elsewhere.wav"] = [(labels[0], 0.0, 1.0)]
+    return reference, estimated, labels
+
+
+def same(ours, theirs):
+    np.testing.assert_allclose(ours[0], theirs[0], **EXACT)
+    np.testing.assert_allclose(ours[1], theirs[1], **EXACT)
+
+
+def same_as_sed_eval(reference, estimated, labels=None):
+    for t_collar, percentage in ((0.2, 0.2), (0.2, 0.5), (0.5, 0.0)):
+        settings = {"t_collar": t_collar, "percentage": percentage}
+        ours = scoring.event_f1(reference, estimated, labels, **settings)
+        same(ours, scoring.sed_eval_event(reference, estimated, labels, **settings))
+    for resolution in (1.0, 0.2):
+        ours = scoring.segment_f1(reference, estimated, labels, resolution)
+        same(ours, scoring.sed_eval_segment(reference, estimated, labels, resolution))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_event_and_segment_f1_are_sed_evals(seed):
+    reference, estimated, labels = scenes(seed, crowd=(3, 12)[seed % 2])
+    same_as_sed_eval(reference, estimated, [*labels, "never"])
+    same_as_sed_eval(reference, estimated)
+
+
+def test_edges_are_sed_evals():
+    dog, hum = ("Dog", 1.0, 2.0), ("Hum", 0.5, 0.5)  # one has no length
+    cases = [
+        ({"a": []}, {}),
+        ({"a": [], "b": []}, {"a": [dog]}),
+        ({"a": [dog]}, {}),
+        ({"a": [dog], "b": []}, {"a": [dog], "b": [dog, hum]}),
+        ({"a": [hum]}, {"a": [hum]}),
+        ({"a": [("Hum", 2.0, 2.0)]}, {"a": [("Hum", 2.0, 2.0)]}),
+    ]
+    for reference, estimated in cases:
+        same_as_sed_eval(reference, estimated, ["Dog", "Hum", "never"])
+
+
+def test_what_the_macro_mean_leaves_out():
+    """A class nobody annotated drops out; one the system never names scores 0."""
+    reference = {"a": [("Dog", 0, 1), ("Cat", 2, 3)], "b": []}
+    estimated = {"a": [("Dog", 0, 1)], "b": [("Hum", 0, 4)]}
+    for f1 in (scoring.event_f1, scoring.segment_f1):
+        by_class, mean = f1(reference, estimated, ["Cat", "Dog", "Hum"])
+        np.testing.assert_array_equal(by_class, [0, 1, np.nan])
+        assert mean == 0.5
+    # a false alarm in a file without events counts
+    estimated["b"] = [("Dog", 0, 1)]
+    assert scoring.event_f1(reference, estimated)[0].tolist() == [0, 2 / 3]
+
+
+def test_matching_is_optimal():
+    """Taking the first fit would pair the middle one twice and miss a hit."""
+    reference = {"a": [("Dog", 1.0, 2.0), ("Dog", 1.2, 2.2)]}
+    estimated = {"a": [("Dog", 1.1, 2.1), ("Dog", 0.9, 1.9)]}
+    assert scoring.event_f1(reference, estimated)[1] == 1
+    same_as_sed_eval(reference, estimated)
+
+
+def test_weighted_counts_are_repeated_files():
+    reference, estimated, labels = scenes(4)
+    weights = scoring.bootstrap_weights(np.arange(len(reference)), 3, seed=0)
+    for counts_of, f1 in (
+        (scoring.event_counts, scoring.event_f1),
+        (scoring.segment_counts, scoring.segment_f1),
+    ):
+        counts = counts_of(reference, estimated, labels)
+        assert counts.shape == (len(reference), len(labels), 3)
+        got = scoring.class_f1(counts, weights)
+        for row, weight in zip(got, weights, strict=True):
+            again = [
+                (f, f"{f}#{n}") for f, w in zip(reference, weight, strict=True) for n in range(w)
+            ]
+            drawn = [{new: d.get(f, []) for f, new in again} for d in (reference, estimated)]
+            np.testing.assert_allclose(row, f1(*drawn, labels)[0], **EXACT)
+
+
+def test_impossible_events_are_named():
+    good = {"a.wav": [("Dog", 0.0, 1.0)]}
+    for bad, says in (
+        (("Cat", 0.0, 1.0), "a.wav: label 'Cat'"),
+        (("Dog", 2.0, 1.0), "a.wav: Dog from 2.0 to 1.0"),
+        (("Dog", -1.0, 1.0), "no event"),
+        (("Dog", 0.0, float("nan")), "no event"),
+    ):
+        for f1 in (scoring.event_f1, scoring.segment_f1):
+            with pytest.raises(ValueError, match=says):
+                f1(good, {"a.wav": [bad]}, ["Dog"])
+
+
+@needs_real
+def test_a_real_system_scores_as_published():
+    """The DCASE 2019 baseline on the validation set: facts known from sed_eval itself."""
+    reference = read_events(REAL / "dcase2019_baseline/ground_truth.tsv")
+    estimated = read_events(REAL / "dcase2019_baseline/predictions_0.5.tsv")
+    event = scoring.event_f1(reference, estimated)
+    segment = scoring.segment_f1(reference, estimated)
+    assert round(event[1], 6) == 0.216497 and round(segment[1], 6) == 0.543797
+    same(event, scoring.sed_eval_event(reference, estimated))
+    same(segment, scoring.sed_eval_segment(reference, estimated))
+
+
+def test_localization_auc_takes_clips_where_there_is_something_to_find():
+    ramp = np.linspace(0, 1, 20)
+    late, early = ramp > 0.5, ramp < 0.5
+    rare, full = ramp > 2, ramp > -1
+    scores = [ramp, ramp, ramp, ramp, np.zeros(20)]
+    active = [late, early, rare, full, late]
+    assert scoring.localization_auc(scores, active) == (pytest.approx((1 + 0 + 0.5) / 3), 3)
+    assert scoring.localization_auc([ramp], [full])[1] == 0
+    assert scoring.localization_auc([ramp], [late], low=0.6)[1] == 0

@@ -1,0 +1,100 @@
+"""The loop: exact resume, a refused checkpoint, slices of a batch, features too large to hold."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsaed import training
+from wsaed.corpora import Shards
+
+
+def job(folder, epochs, stop_after=None, features=4):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(features, 8), torch.nn.Dropout(0.5))
+    net.append(torch.nn.Linear(8, 1))
+    adam = torch.optim.Adam(net.parameters(), 0.01)
+    x = torch.arange(40 * features).reshape(40, features) / 100
+
+    def step(rows, epoch):
+        if stop_after is not None and epoch == stop_after:
+            raise KeyboardInterrupt
+        loss = (net(x[rows]) - x[rows, :1]).square().mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        return {"loss": loss}
+
+    rows = training.fit(
+        {"net": net},
+        {"adam": adam},
+        step,
+        lambda epoch: training.shuffled(40, 8, 3, epoch),
+        epochs=epochs,
+        seed=3,
+        schedule=training.one_cycle,
+        checkpoint=folder / "checkpoint.pt",
+    )
+    return rows, net.state_dict()
+
+
+def test_resumed_training_ends_in_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    rows, whole = job(tmp_path / "a", 6)
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path / "b", 6, stop_after=4)
+    resumed_rows, resumed = job(tmp_path / "b", 6)
+    assert rows == resumed_rows
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_no_checkpoint_within_a_minute(tmp_path, monkeypatch):
+    monkeypatch.delenv("CHECKPOINT_SECONDS", raising=False)
+    job(tmp_path, 3)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_checkpoint_of_another_shape_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
+    job(tmp_path, 3)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: a checkpoint of another shape") as e:
+        job(tmp_path, 3, features=5)
+    assert "\n" not in str(e.value)
+
+
+def test_batches_cover_every_clip_once_and_leave_no_single():
+    for count in (1, 31, 32, 33, 65, 100):
+        batches = training.shuffled(count, 32, seed=1, epoch=2)
+        assert sorted(np.concatenate(batches)) == list(range(count))
+        assert count == 1 or min(map(len, batches)) > 1
+
+
+def test_order_depends_on_seed_and_epoch_only():
+    def once(*args):
+        return np.concatenate(training.shuffled(50, 8, *args))
+
+    assert (once(1, 2) == once(1, 2)).all()
+    assert (once(1, 2) != once(1, 3)).any() and (once(1, 2) != once(2, 2)).any()
+
+
+def test_one_cycle_rises_then_falls():
+    factors = np.array([training.one_cycle(progress) for progress in np.linspace(0, 1, 101)[:-1]])
+    assert factors.argmax() == 25 and factors.max() == pytest.approx(1)
+    assert (factors > 0).all() and factors[-1] < 0.01
+    assert (np.diff(factors[:26]) > 0).all() and (np.diff(factors[25:]) < 0).all()
+
+
+def test_shards_read_ahead_give_the_rows_that_memory_gives(tmp_path, monkeypatch):
+    whole = np.random.default_rng(0).normal(size=(23, 5, 3)).astype(np.float16)
+    for k, piece in enumerate(np.split(whole, [10, 20])):
+        np.save(tmp_path / f"{k}.npy", piece)
+    shards = Shards(tuple(tmp_path / f"{k}.npy" for k in range(3)))
+    assert (shards[:] == whole).all() and (shards[[22, 0, 11]] == whole[[22, 0, 11]]).all()
+    assert (shards[4] == whole[4]).all()
+    batches = [np.array([3, 22, 9]), np.array([10, 0])]
+    in_memory = list(training.rows_of(training.resident(shards), batches))
+    monkeypatch.setattr(training, "IN_MEMORY", 0)
+    streamed = list(training.rows_of(training.resident(shards), batches))
+    for (x, i), (z, j) in zip(in_memory, streamed, strict=True):
+        assert torch.equal(x, z) and torch.equal(i, j)

@@ -1,0 +1,148 @@
+"""What every corpus gives: named splits over one label list.
+
+Each module of this package has ``load(spec, replicate) -> Corpus``; `load` here picks it by
+``spec["name"]``. A method never asks where a corpus came from.
+Notebook: start_here.ipynb.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+
+class Event(NamedTuple):
+    """One sound event of a clip: a label and its onset and offset in seconds."""
+
+    label: str
+    onset: float
+    offset: float
+    source: str = ""  # identity of what sounds, e.g. "Dog/test/17"; "" where unknown
+    snr: float = float("nan")  # dB above the background; nan where unknown
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A features array that lies in several .npy files, each memory-mapped, float16.
+
+    Rows are clips in the split's order. ``shards[indices]`` gives (len(indices), frames, mels).
+    """
+
+    paths: tuple[Path, ...]
+    arrays: tuple[np.ndarray, ...] = field(init=False, repr=False)
+    starts: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self):
+        arrays = tuple(np.load(path, mmap_mode="r") for path in self.paths)
+        object.__setattr__(self, "arrays", arrays)
+        object.__setattr__(self, "starts", np.cumsum([0] + [len(a) for a in arrays]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (int(self.starts[-1]), *self.arrays[0].shape[1:])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, rows) -> np.ndarray:
+        rows = np.arange(len(self))[rows]
+        if rows.ndim == 0:
+            return self[rows[None]][0]
+        out = np.empty((len(rows), *self.shape[1:]), self.arrays[0].dtype)
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        for i in np.unique(which):
+            mine = which == i
+            out[mine] = self.arrays[i][rows[mine] - self.starts[i]]
+        return out
+
+
+@dataclass
+class Split:
+    """Clips plus annotations: events in seconds, or clip labels, or none (None).
+
+    clips:        file names, one a clip
+    events:       a list of `Event` a clip, or None where onsets and offsets are unknown
+    clip_labels:  (clips, classes) float32 as the annotators gave them, or None
+    clean_labels: the same without annotation noise, or None where nobody knows
+    groups:       (clips,) int, clips with the same number share a sound source
+    features:     ``features(front_end) -> Shards``, made on first use and cached
+    waveform:     ``waveform(i) -> (samples,) float32`` at ``rate`` Hz
+    """
+
+    name: str
+    clips: list[str]
+    events: list[list[Event]] | None
+    clip_labels: np.ndarray | None
+    clean_labels: np.ndarray | None
+    groups: np.ndarray
+    features: Callable
+    waveform: Callable
+    rate: int
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+@dataclass
+class Corpus:
+    """Named splits over one label list; ``about`` is the sentence that a report prints."""
+
+    name: str
+    labels: tuple[str, ...]
+    splits: dict[str, Split]
+    about: str
+
+    def __getitem__(self, split: str) -> Split:
+        return self.splits[split]
+
+
+def load(spec: dict, replicate: int) -> Corpus:
+    """The corpus that ``spec`` names, drawn anew for ``replicate`` where it is synthetic."""
+    folders = tuple(os.environ.get(name) for name in ENVIRONMENT)
+    return _load(json.dumps(spec, sort_keys=True), replicate, folders)
+
+
+ENVIRONMENT = ("BANK", "TEST_FOLD", "AUDIOSET", "DESED", "URBAN_SED", "CACHE")
+
+
+@lru_cache(maxsize=4)  # a worker trains many runs on one corpus in turn
+def _load(spec: str, replicate: int, folders: tuple) -> Corpus:
+    name = json.loads(spec)["name"]
+    return importlib.import_module(f"wsaed.corpora.{name}").load(json.loads(spec), replicate)
+
+
+def cache_root() -> Path:
+    """The folder for runs and features: CACHE, else .cache/ in the project's root."""
+    return Path(os.environ.get("CACHE") or Path(__file__).parents[2] / ".cache").absolute()
+
+
+SHARD = 250  # clips a features file: small enough that a killed build loses seconds
+
+
+def build_shards(folder: Path, count: int, feature: Callable, only: int | None = None) -> Shards:
+    """Features of ``count`` clips under ``folder``; what is missing is made by ``feature(i)``.
+
+    Every file is made under its lock and moved into place whole, so several processes share
+    the work and a kill costs at most one shard. ``only`` makes that one shard and no other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / f"{k:05d}.npy" for k in range(-(-count // SHARD)))
+    for k, path in enumerate(paths):
+        if path.exists() or only not in (None, k):
+            continue
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                rows = range(k * SHARD, min(count, (k + 1) * SHARD))
+                array = np.stack([feature(i) for i in rows])
+                partial = path.with_suffix(f".{os.getpid()}.partial")
+                with open(partial, "wb") as file:
+                    np.save(file, array)
+                os.replace(partial, path)
+    return Shards(paths if only is None else paths[only : only + 1])

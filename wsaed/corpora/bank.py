@@ -1,0 +1,302 @@
+"""A folder of recordings as sound sources: a sub-folder a class, any format soundfile reads.
+
+A recording is cut at its silences into takes, resampled and kept; a source of the corpus is a
+recording, an event one take of it. A stationary sound may be looped to a longer duration, any
+other keeps its own length.
+Notebook: start_here.ipynb.
+"""
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+from filelock import FileLock
+from torchaudio.functional import resample
+
+from wsaed.corpora import cache_root
+from wsaed.corpora.sources import RATE, Sounds
+
+NOT_AUDIO = (".txt", ".csv", ".tsv", ".json", ".md", ".xml", ".html", ".pdf", ".jams", ".yaml")
+SILENCE, PAUSE = -40.0, 0.5  # dB below the loudest 20 ms; a shorter pause (s) stays in a take
+# Stationary: 3 s or more, of which this share of 100 ms frames is so near (dB) to the median
+STEADY, WITHIN, ENOUGH = 0.8, 6.0, 30
+LONGEST = 4.79  # seconds of a sound that keeps its own length: URBAN-SED's longest event
+CROSSFADE = 0.1  # seconds
+
+
+class Recording(NamedTuple):
+    """One file of a bank: takes are (samples,) float32 of RMS 1 at 16 kHz, in order."""
+
+    path: str
+    label: str
+    takes: tuple[np.ndarray, ...]
+    stationary: bool
+
+
+class Bank(NamedTuple):
+    recordings: dict[str, tuple[Recording, ...]]  # class -> recordings by name
+    broken: tuple[str, ...]  # "path (reason)"
+    fingerprint: str
+
+
+def named(name: str) -> str:
+    """The folder BANK, whose last part must be ``name``; ValueError otherwise."""
+    folder = os.environ.get("BANK", "")
+    if Path(folder).name != name:
+        raise ValueError(f"bank {name!r}: BANK={folder or '(unset)'} must be a folder of that name")
+    return folder
+
+
+def sounds(name: str, replicate: int) -> Sounds:
+    """The folder BANK, whose last part must be ``name``, as sources; see `roles` for splits.
+
+    Siblings: within the stationary classes, and within the others, each class is taken for the
+    next in the alphabet, the last for the first; a lone one for the next of all.
+    """
+    folder = named(name)
+    found = read(folder, fingerprint(folder))
+    folds = roles(found, replicate, os.environ.get("TEST_FOLD") or None)
+    classes = tuple(found.recordings)
+    steady = {c: np.mean([r.stationary for r in found.recordings[c]]) >= 0.5 for c in classes}
+    siblings = {}
+    for c in classes:
+        alike = [other for other in classes if steady[other] == steady[c]]
+        ring = alike if len(alike) > 1 else classes
+        siblings[c] = ring[(ring.index(c) + 1) % len(ring)]
+    total = sum(map(len, found.recordings.values()))
+    about = f"{total} recordings of {len(classes)} classes ({name}"
+    about += f", test fold {folds[0]}" if folds else ""
+    about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
+    where = folder, found.fingerprint, folds
+    return Sounds(
+        classes,
+        {c: () for c in classes},
+        siblings,
+        partial(_count, where),
+        partial(_seconds, where),
+        partial(_render, where),
+        about,
+        f"{found.fingerprint} {folds}",
+    )
+
+
+def fingerprint(folder: str) -> str:
+    """sha256 (16 hex digits) of a bank's file names and sizes."""
+    root = Path(folder)
+    sizes = [
+        (str(p.relative_to(root)), p.stat().st_size if p.exists() else -1) for p in _files(root)
+    ]
+    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.glob("*/*")
+        if not path.is_dir()
+        and not path.name.startswith(".")
+        and not path.parent.name.startswith(".")
+        and path.suffix.lower() not in NOT_AUDIO
+    )
+
+
+@lru_cache(maxsize=2)
+def read(folder: str, fingerprint: str) -> Bank:
+    """All recordings of a bank with that `fingerprint`, decoded once and cached in one file.
+
+    Unreadable files are counted and listed in one warning. ValueError or FileNotFoundError,
+    one line, for a folder without at least two classes, or a class without a readable file.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"BANK={folder} is no folder; give one with a sub-folder a class")
+    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")
+    if len(classes) < 2:
+        raise ValueError(
+            f"BANK={folder} has {len(classes)} class folders; at least two sub-folders are needed"
+        )
+    path = cache_root() / "banks" / f"{fingerprint}_{_settings()}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _decode(root, path)
+    with np.load(path) as stored:
+        samples, ends = stored["samples"], stored["ends"]
+        listing = json.loads(str(stored["listing"]))
+    broken = tuple(listing["broken"])
+    if broken:
+        warnings.warn(f"BANK={folder}: {len(broken)} unreadable: {'; '.join(broken)}", stacklevel=2)
+    recordings = {label: [] for label in classes}
+    takes = np.split(samples, ends[:-1])
+    for name, first, last, stationary in listing["recordings"]:
+        label = name.split("/")[0]
+        recordings[label].append(Recording(name, label, tuple(takes[first:last]), stationary))
+    empty = [label for label, found in recordings.items() if not found]
+    if empty:
+        raise ValueError(
+            f"BANK={folder}: class {empty[0]!r} has no readable recording; add some or remove it"
+        )
+    return Bank({label: tuple(found) for label, found in recordings.items()}, broken, fingerprint)
+
+
+def _settings() -> str:
+    return hashlib.sha256(
+        repr((RATE, SILENCE, PAUSE, STEADY, WITHIN, ENOUGH)).encode()
+    ).hexdigest()[:8]
+
+
+def _decode(root: Path, path: Path):
+    samples, ends, listing, broken = [], [], [], []
+    for file in _files(root):
+        name = file.relative_to(root).as_posix()
+        try:
+            sound, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            broken.append(f"{name} ({str(error).rsplit(':', 1)[-1].strip()})")
+            continue
+        sound = sound.mean(1)
+        if rate != RATE and len(sound):
+            sound = resample(torch.from_numpy(sound), rate, RATE).numpy()
+        takes = cut(sound)
+        if not takes:
+            broken.append(f"{name} (silent)")
+            continue
+        first = len(ends)
+        for take in takes:
+            samples.append(take / np.sqrt(np.mean(take**2)))
+            ends.append((ends[-1] if ends else 0) + len(take))
+        listing.append((name, first, len(ends), stationary(max(takes, key=len))))
+    text = json.dumps({"recordings": listing, "broken": broken})
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+    with open(unfinished, "wb") as file:
+        np.savez(
+            file,
+            samples=np.concatenate([*samples, np.zeros(0, np.float32)]),
+            ends=np.array(ends, int),
+            listing=text,
+        )
+    os.replace(unfinished, path)
+
+
+def _frame_levels(sound: np.ndarray, seconds: float) -> np.ndarray:
+    """RMS of a waveform's frames in dB, (frames,); a last short frame is left out."""
+    width = round(seconds * RATE)
+    frames = sound[: len(sound) // width * width].reshape(-1, width)
+    return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
+
+
+def cut(sound: np.ndarray) -> list[np.ndarray]:
+    """The stretches of a recording that sound, without the silence around and between them."""
+    levels = _frame_levels(np.append(sound, np.zeros(-len(sound) % 320, np.float32)), 0.02)
+    if not len(levels) or not np.isfinite(levels).all() or levels.max() < -100:
+        return []
+    loud = np.flatnonzero(levels > levels.max() + SILENCE)
+    runs = np.split(loud, np.flatnonzero(np.diff(loud) > PAUSE / 0.02) + 1)
+    return [sound[320 * run[0] : 320 * (run[-1] + 1)] for run in runs]
+
+
+def stationary(sound: np.ndarray) -> bool:
+    """Whether a sound may be held: most of its 100 ms frames lie close to their median level."""
+    levels = _frame_levels(sound, 0.1)
+    return bool(
+        len(levels) >= ENOUGH and np.mean(abs(levels - np.median(levels)) < WITHIN) >= STEADY
+    )
+
+
+def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[str, str] | None:
+    """(test fold, validation fold), or None where the bank has no three folds.
+
+    A bank has folds if every file's name begins with a digit and a dash. Replicate r tests on
+    the r-th fold in turn, validates on the next and trains on the rest; TEST_FOLD fixes the
+    test fold, and the validation fold goes round the others.
+    """
+    every = [r for recordings in found.recordings.values() for r in recordings]
+    numbers = [re.match(r"(\d)-", Path(r.path).name) for r in every]
+    folds = sorted({match[1] for match in numbers}) if all(numbers) else []
+    if test_fold and test_fold not in folds:
+        raise ValueError(
+            f"TEST_FOLD={test_fold}: the bank's folds are {', '.join(folds) or 'none'}"
+        )
+    if len(folds) < 3:
+        return None
+    if test_fold is None:
+        return folds[replicate % len(folds)], folds[(replicate + 1) % len(folds)]
+    others = [fold for fold in folds if fold != test_fold]
+    return test_fold, others[replicate % len(others)]
+
+
+@lru_cache(maxsize=1024)
+def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
+    """The recordings of a class that a split may use; no two splits of a corpus share one.
+
+    Without folds a fifth of each class goes to test, a fifth to validation, the rest to
+    training, in the fixed order of the names' hashes. ``strong``, ``weak`` and ``unlabelled``
+    share the training recordings as 1 : 1 : 2.
+    """
+    folder, fingerprint, folds = where
+    found = read(folder, fingerprint).recordings[name]
+    found = sorted(found, key=lambda r: hashlib.sha256(r.path.encode()).hexdigest())
+    if folds:
+        held_out = [[r for r in found if Path(r.path).name[0] == fold] for fold in folds]
+    else:
+        fifth = max(1, round(len(found) / 5))
+        held_out = [found[:fifth], found[fifth : 2 * fifth]]
+    out = {r.path for part in held_out for r in part}
+    train = [r for r in found if r.path not in out]
+    quarters = [train[k::4] for k in range(4)]
+    mine = {
+        "test": held_out[0],
+        "validation": held_out[1],
+        "train": train,
+        "strong": quarters[0],
+        "weak": quarters[1],
+        "unlabelled": quarters[2] + quarters[3],
+    }[split]
+    if not mine:
+        raise ValueError(
+            f"BANK={folder}: class {name!r} has no recording left for {split!r}; add recordings"
+        )
+    return tuple(mine)
+
+
+def _count(where: tuple, name: str, split: str) -> int:
+    return len(choose(where, name, split))
+
+
+def _take(where: tuple, name: str, split: str, source: int, rng) -> tuple[np.ndarray, bool]:
+    recording = choose(where, name, split)[source]
+    return recording.takes[rng.integers(len(recording.takes))], recording.stationary
+
+
+def _seconds(where: tuple, name: str, split: str, source: int, planned: float, rng) -> float:
+    take, steady = _take(where, name, split, source, rng)
+    return planned if steady else min(LONGEST, len(take) / RATE)
+
+
+def _render(where: tuple, name: str, split: str, source: int, seconds: float, rng) -> np.ndarray:
+    take, steady = _take(where, name, split, source, rng)
+    samples = round(seconds * RATE)
+    sound = loop(take, samples, rng) if steady else take[:samples].copy()
+    edge = min(len(sound) // 4, 80)  # 5 ms
+    fade = np.linspace(0, 1, edge, dtype=np.float32)
+    sound[:edge] *= fade
+    sound[len(sound) - edge :] *= fade[::-1]
+    return sound / np.float32(np.sqrt(np.mean(sound**2)) + 1e-9)
+
+
+def loop(sound: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """(samples,) of a steady sound from a random place on, its end crossfaded into its start."""
+    width = min(round(CROSSFADE * RATE), len(sound) // 4)
+    ramp = np.sin(np.pi / 2 * np.arange(width, dtype=np.float32) / max(width, 1))
+    ring = sound[: len(sound) - width].copy()
+    ring[:width] = sound[:width] * ramp + sound[len(sound) - width :] * ramp[::-1]
+    start = int(rng.integers(len(ring)))
+    return np.tile(ring, (start + samples) // len(ring) + 1)[start : start + samples]

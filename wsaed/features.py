@@ -1,0 +1,68 @@
+"""Log-mel front ends, one a paper and rate.
+
+Notebook: start_here.ipynb shows one; secost/method.ipynb says why SeCoST's is what it is.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torchaudio
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """A log-mel spectrogram's settings; lengths in samples at ``rate`` Hz."""
+
+    rate: int
+    n_fft: int
+    window: int
+    hop: int
+    mels: int
+    f_min: float = 0.0
+    f_max: float | None = None
+    floor: float = 1e-10  # added to the mel power before the logarithm
+    seconds: float = 10.0
+
+    @property
+    def frames(self) -> int:
+        return round(self.seconds * self.rate / self.hop)
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.rate / self.hop
+
+
+FRONT_ENDS = {
+    # SeCoST section 2: 16 kHz, 64 mels, 16 ms window, 10 ms hop (the rest: see `log_mel`)
+    "secost": FrontEnd(16_000, 512, 256, 160, 64),
+    # the same band at a quarter of the frames, for machines without a GPU
+    "secost_40ms": FrontEnd(16_000, 1024, 1024, 640, 64),
+}
+
+
+@lru_cache
+def _mel(front_end: FrontEnd) -> torch.nn.Module:
+    return torchaudio.transforms.MelSpectrogram(
+        front_end.rate,
+        front_end.n_fft,
+        front_end.window,
+        front_end.hop,
+        front_end.f_min,
+        front_end.f_max,
+        n_mels=front_end.mels,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+
+
+def log_mel(waveform: np.ndarray, front_end: FrontEnd) -> np.ndarray:
+    """Natural log of the mel power of one clip: (samples,) -> (frames, mels) float16.
+
+    A shorter clip ends in the floor's value, a longer one is cut at ``front_end.seconds``.
+    """
+    samples = round(front_end.seconds * front_end.rate)
+    waveform = np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+    power = _mel(front_end)(torch.as_tensor(waveform, dtype=torch.float32))
+    return torch.log(power.T[: front_end.frames] + front_end.floor).half().numpy()

@@ -1,0 +1,154 @@
+"""SeCoST, algorithm 1: a cascade of students, each trained on labels mixed with a teacher's output.
+
+One stage is one run: its spec names its teachers' specs, so a cascade is built by nesting and
+trained in dependency order by `wsaed.runs`. Notebook: secost/method.ipynb.
+"""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from wsaed import corpora, losses, scoring, training
+from wsaed.features import FRONT_ENDS
+from wsaed.methods import tagging
+
+
+def stage(base: dict, teachers: list[dict], alpha: list[float], draw: int) -> dict:
+    """The spec of one stage: ``base`` retrained from scratch on the mix of equation 2 or 6.
+
+    alpha: the labels' weight first, then one for each teacher. ``draw`` numbers the
+    initialisation, so that a student never starts from its teacher's.
+    """
+    return {**base, "teachers": teachers, "alpha": alpha, "draw": draw}
+
+
+def cascade(base: dict, alphas: list[float]) -> list[dict]:
+    """Algorithm 1 as specs: [base, stage 1, ..., stage S] for the labels' weights alpha_s."""
+    specs = [base]
+    for s, alpha in enumerate(alphas, start=1):
+        specs.append(stage(base, [specs[-1]], [alpha, 1 - alpha], draw=s))
+    return specs
+
+
+def target(spec: dict, y: np.ndarray, teachers: list[Path]) -> np.ndarray:
+    """The training target y_bar (clips, classes) float32 of a spec (equations 2 and 6).
+
+    Line 3 of algorithm 1: the teachers' outputs on the training clips were stored, once, when
+    they had been trained. y is always the annotated labels, never an earlier stage's target.
+    """
+    labels = torch.from_numpy(np.asarray(y, np.float32))
+    if spec.get("smoothing"):
+        return losses.smoothed_labels(labels, spec["smoothing"]).numpy()
+    outputs = [torch.from_numpy(np.load(t / "train.npy").astype(np.float32)) for t in teachers]
+    return losses.mixed_target(labels, outputs, spec.get("alpha", [1.0])).numpy()
+
+
+def build(spec: dict, classes: int) -> torch.nn.Module:
+    """The net that a spec names (a module of `wsaed.nets`), freshly initialised."""
+    return importlib.import_module(f"wsaed.nets.{spec['net']['name']}").build(spec["net"], classes)
+
+
+def initialised(spec: dict, classes: int, replicate: int, features) -> torch.nn.Module:
+    """A net with the weights of (replicate, draw) and the training set's statistics per mel bin."""
+    seeds = np.random.SeedSequence([replicate, spec.get("draw", 0), 1]).generate_state(1)
+    torch.manual_seed(int(seeds[0]))
+    net = build(spec, classes)
+    sample = np.random.default_rng([replicate, 2]).permutation(len(features))[:1000]
+    x = torch.as_tensor(features[np.sort(sample)]).float().cpu()
+    if hasattr(net, "set_statistics"):
+        net.set_statistics(x.mean((0, 1)), x.std((0, 1)))
+    if hasattr(net, "fit_stand_in"):
+        net.fit_stand_in(x)
+    return net
+
+
+def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
+    """Train one stage into ``folder`` (weights, outputs on every split) and return its scores."""
+    corpus = corpora.load(spec["corpus"], replicate)
+    front_end, budget = FRONT_ENDS[spec["front_end"]], spec["budget"]
+    features = {name: training.resident(s.features(front_end)) for name, s in corpus.splits.items()}
+    y_bar = target(spec, corpus["train"].clip_labels, teachers)
+    on_device = torch.from_numpy(y_bar).to(training.device())
+    plain = initialised(spec, len(corpus.labels), replicate, features["train"])
+    net = training.distribute(plain)
+    adam = torch.optim.Adam(net.parameters(), budget["learning_rate"])
+
+    def step(batch, epoch):
+        x, rows = batch
+        with training.precision():
+            p = net(x)[1].float()
+        loss = losses.binary_cross_entropy(p, on_device[rows])
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        return {"loss": loss}
+
+    def batches(epoch):
+        rows = training.shuffled(len(y_bar), budget["batch_size"], replicate, epoch)
+        return training.rows_of(features["train"], rows)
+
+    rows = training.fit(
+        {"net": net},
+        {"adam": adam},
+        step,
+        batches,
+        epochs=budget["epochs"],
+        seed=replicate,
+        schedule=training.one_cycle,
+        checkpoint=folder / "checkpoint.pt",
+        tell=tell,
+    )
+    outputs = {name: tagging.predict(plain, features[name]) for name in corpus.splits}
+    for name, p in outputs.items():
+        np.save(folder / f"{name}.npy", p.astype(np.float16))
+    save_file({k: v.cpu().contiguous() for k, v in plain.state_dict().items()}, folder / WEIGHTS)
+    scores = {"loss": [round(row["loss"], 5) for row in rows]}
+    scores |= tagging.tagging_scores(corpus["test"], outputs["test"], replicate)
+    scores["validation_map_noisy"] = tagging.map_of(
+        corpus["validation"].clip_labels, outputs["validation"]
+    )
+    scores |= tagging.training_quality(corpus, outputs["train"], y_bar)
+    if spec.get("localize"):
+        scores |= localization(plain, corpus, features["test"], front_end, replicate)
+    return scores
+
+
+WEIGHTS = "net.safetensors"
+
+
+def localization(net, corpus, features, front_end, replicate: int) -> dict:
+    """Claim A11: frame AUC of segment scores inside positive clips, and of plain frame energy.
+
+    A segment's score stands at its centre and is interpolated to the frames between.
+    """
+    split, times = corpus["test"], (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
+    net.eval()
+    found = {"model": [], "energy": []}
+    active, clips = [], []
+    for i in range(len(split)):
+        x = torch.as_tensor(features[i : i + 1]).float().to(training.device())
+        with torch.inference_mode():
+            p = net(x)[0][0].float().cpu().numpy()
+        centres = net.segment_times(len(p), front_end)
+        for label, spans in activity(corpus, split.events[i]).items():
+            here = np.any([(times >= on) & (times < off) for on, off in spans], axis=0)
+            active.append(here)
+            clips.append(i)
+            found["model"].append(np.interp(times, centres, p[:, corpus.labels.index(label)]))
+            found["energy"].append(np.log(np.exp(x[0].cpu().numpy()).sum(1)))
+    scores = {}
+    for name, values in found.items():
+        auc, count = scoring.localization_auc(values, active)
+        scores |= {f"frame_auc_{name}": auc, "frame_auc_count": count}
+    return scores
+
+
+def activity(corpus, events) -> dict[str, list[tuple[float, float]]]:
+    """Label -> its spans in seconds, for the labels that a clip's events carry."""
+    spans = {}
+    for event in events:
+        spans.setdefault(event.label, []).append((event.onset, event.offset))
+    return spans

@@ -1,0 +1,83 @@
+"""What every clip-level system shares: prediction over a split, and its scores.
+
+Notebook: secost/method.ipynb.
+"""
+
+import numpy as np
+import torch
+
+from wsaed import scoring, training
+from wsaed.corpora import Corpus, Split
+
+RESAMPLES = 50  # clip bootstraps stored with every run; the same ones for all of a replicate
+
+
+def predict(net: torch.nn.Module, features, batch_size: int = 64) -> np.ndarray:
+    """Clip probabilities (clips, classes) float32 of a net in eval mode."""
+    batches = np.array_split(np.arange(len(features)), max(1, len(features) // batch_size))
+    net.eval()
+    with torch.inference_mode(), training.precision():
+        out = [net(x)[1].float().cpu() for x, _ in training.rows_of(features, batches)]
+    return torch.cat(out).numpy()
+
+
+def tagging_scores(split: Split, probabilities: np.ndarray, seed: int) -> dict:
+    """AP and AUC of a split: per class, macro, and macro over clip resamples.
+
+    Against the labels as annotated (``_noisy``: what the paper could measure) and against the
+    true ones (``_clean``) where the corpus knows them. Classes without positives are skipped and
+    counted. Keys: map_*, mauc_*, dprime_*, ap_* and auc_* (per class), map_*_resampled.
+    """
+    weights = scoring.bootstrap_weights(split.groups, RESAMPLES, seed)
+    scores = {}
+    for kind, labels in (("noisy", split.clip_labels), ("clean", split.clean_labels)):
+        if labels is None:
+            continue
+        ap, auc = (f(labels, probabilities) for f in METRICS)
+        scores[f"map_{kind}"], scores[f"skipped_{kind}"] = scoring.macro(ap)
+        scores[f"mauc_{kind}"], _ = scoring.macro(auc)
+        scores[f"dprime_{kind}"] = float(scoring.d_prime(scores[f"mauc_{kind}"]))
+        scores[f"ap_{kind}"], scores[f"auc_{kind}"] = rounded(ap), rounded(auc)
+        for name, metric in zip(("map", "mauc"), METRICS, strict=True):
+            resampled = metric(labels, probabilities, weights)
+            scores[f"{name}_{kind}_resampled"] = rounded(np.nanmean(resampled, 1))
+    return scores
+
+
+METRICS = (scoring.average_precision, scoring.roc_auc)
+
+
+def rounded(values, digits: int = 5) -> list[float | None]:
+    """Values for JSON: rounded, None where a class could not be scored."""
+    return [None if np.isnan(v) else round(float(v), digits) for v in np.asarray(values)]
+
+
+def missing_positive_auc(split: Split, outputs: np.ndarray) -> float:
+    """AUC, macro over classes, for finding the positives that the annotation misses.
+
+    Among the clips that carry no label for a class, how well ``outputs`` (clips, classes) rank
+    those where it sounds all the same: 0.5 knows nothing, 1 finds them all.
+    """
+    aucs = []
+    for c in range(outputs.shape[1]):
+        unlabelled = split.clip_labels[:, c] < 0.5
+        truth = split.clean_labels[unlabelled, c : c + 1]
+        aucs.append(scoring.roc_auc(truth, outputs[unlabelled, c : c + 1])[0])
+    return scoring.macro(np.array(aucs))[0] if np.isfinite(aucs).any() else float("nan")
+
+
+def training_quality(corpus: Corpus, outputs: np.ndarray, target: np.ndarray) -> dict:
+    """How far a net memorised its labels, and what its target and outputs know of the truth."""
+    split = corpus["train"]
+    scores = {"train_map_noisy": map_of(split.clip_labels, outputs)}
+    if split.clean_labels is not None:
+        scores["train_map_clean"] = map_of(split.clean_labels, outputs)
+        scores["train_missing_auc"] = missing_positive_auc(split, outputs)
+        scores["target_map_clean"] = map_of(split.clean_labels, target)
+        scores["target_missing_auc"] = missing_positive_auc(split, target)
+    return scores
+
+
+def map_of(labels: np.ndarray, outputs: np.ndarray) -> float:
+    """Mean average precision over the classes that have a positive."""
+    return scoring.macro(scoring.average_precision(labels, outputs))[0]

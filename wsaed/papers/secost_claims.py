@@ -1,0 +1,314 @@
+"""Claims A1 to A15 of SeCoST, each as the comparison that decides it.
+
+The primary score is mAP against labels as noisy as the training set's, as the paper's evaluation
+was; the same against the true labels, and mAUC, stand beside it and decide nothing.
+Notebook: claims.ipynb.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from wsaed.papers.secost import DIFFICULTY, NOISE_LEVELS
+from wsaed.verdicts import DELTA, LEVEL, Claim, Part, better, equivalent, from_draws
+
+METRIC = "map_noisy"
+BESIDE = ("map_clean", "mauc_noisy")
+# What must hold on the baseline alone before a teacher can be expected to help (facts G2).
+MISSING_AUC, MAP_RANGE = 0.70, (0.3, 0.6)
+
+
+def values(df: pd.DataFrame, system: str, metric: str = METRIC) -> np.ndarray:
+    """A system's score in every replicate; KeyError names a system that was not trained."""
+    return np.stack(df.loc[system, metric].sort_index().map(np.asarray).to_list()).astype(float)
+
+
+def difference(df: pd.DataFrame, a: str, b: str, metric: str = METRIC):
+    """Paired differences a - b over the replicates of both: (n,), and (n, resamples of clips)."""
+    resampled = f"{metric}_resampled"
+    both = df.loc[a].index.intersection(df.loc[b].index)
+    df = df[df.index.get_level_values("replicate").isin(both)]
+    return values(df, a, metric) - values(df, b, metric), values(df, a, resampled) - values(
+        df, b, resampled
+    )
+
+
+def contrast(df, a: str, b: str, metric: str = METRIC) -> Part:
+    """Rule S on a - b."""
+    return better(f"{a} - {b}", *difference(df, a, b, metric))
+
+
+def unchanged(df, a: str, b: str) -> Part:
+    """Rule E on a - b."""
+    return equivalent(f"{a} - {b}", difference(df, a, b)[0], DELTA["map"])
+
+
+def beside(df, a: str, b: str) -> list[Part]:
+    """The other metrics of a contrast, each named."""
+    found = [better(f"{a} - {b}, {m}", *difference(df, a, b, m)) for m in BESIDE if m in df]
+    return found
+
+
+def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
+    """A1 to A15, or those in ``only``, from a frame of `wsaed.report.results`; not yet judged.
+
+    A claim that compares a system which ``df`` lacks has no parts, and its note says so.
+    """
+    found = []
+    for name, (place, text, test) in CLAIMS.items():
+        if only is not None and name not in only:
+            continue
+        try:
+            parts, beside = test(df)
+            found.append(Claim(name, place, text, parts, beside))
+        except KeyError as missing:
+            note = f"these results have no {missing.args[0]}"
+            found.append(Claim(name, place, text, [], note=note))
+    return found
+
+
+def _pair(a: str, b: str, controls=lambda df: []):
+    """The test of a claim that is one contrast, with the other metrics and controls beside it."""
+    return lambda df: ([contrast(df, a, b)], beside(df, a, b) + controls(df))
+
+
+def _links(*links: tuple):
+    """The test of a claim that is several contrasts: (rule, a, b) each."""
+    return lambda df: ([rule(df, a, b) for rule, a, b in links], [])
+
+
+def _controls(df) -> list[Part]:
+    """Beside A1: the base of equal compute, and one step easier and harder where they were run."""
+    found = [contrast(df, "variable_4", "base_long")]
+    for name in DIFFICULTY:
+        if f"{name}_4" in df.index:
+            gain = difference(df, f"{name}_4", f"{name}_0")
+            found.append(better(f"{name}: variable_4 - base", *gain))
+    return found
+
+
+def _second_gain(df) -> Part:
+    first, second = difference(df, "fixed_1", "base"), difference(df, "fixed_2", "fixed_1")
+    return better("first gain - second gain", first[0] - second[0], first[1] - second[1])
+
+
+def _no_more(df) -> list[Part]:
+    return [unchanged(df, f"fixed_{s}", f"fixed_{s - 1}") for s in (3, 4)]
+
+
+def class_gains(df, system: str, base: str = "base", metric: str = "ap_noisy"):
+    """(base AP, gain in AP): two (replicates, classes) arrays.
+
+    Only classes that all replicates could score count, those with a positive in every test set.
+    """
+    before, after = values(df, base, metric), values(df, system, metric)
+    scored = np.isfinite(values(df, "base", metric)).all(0)
+    return before[:, scored], (after - before)[:, scored]
+
+
+def _class_draws(count: int, draws: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(count, size=(draws, count))
+
+
+def _share_improved(df) -> tuple[list[Part], list[Part]]:
+    """A8: share of classes with a positive mean gain, against a second base's share."""
+    gain, placebo = (class_gains(df, s)[1].mean(0) > 0 for s in ("variable_4", "base_again"))
+    rows, count = _class_draws(len(gain), 5000), len(df.loc["base"])
+    excess = gain[rows].mean(1) - placebo[rows].mean(1)
+    low, high = np.percentile(gain[rows].mean(1), [2.5, 97.5]) - SHARE
+    above = gain.mean() - SHARE
+    outcome = "holds" if above >= 0 else "contradicted" if high < 0 else "undecided"
+    # no p value: the paper states a share, and the share is there or not
+    reached = Part(
+        f"share of classes that improve - {SHARE}",
+        *("share", float(above), float(low), float(high), 0.0, outcome, count),
+    )
+    estimate = gain.mean() - placebo.mean()
+    return [reached, from_draws("share - placebo's share", "share", estimate, excess, count)], []
+
+
+def _gain_where_low(df) -> tuple[list[Part], list[Part]]:
+    """A9: Spearman of base AP and gain, below the placebo's.
+
+    The base AP of a class comes from the other replicates than its gain, else the regression of
+    a lucky base to its mean makes the claim true of any retraining.
+    """
+    base, gain = class_gains(df, "variable_4")
+    placebo = class_gains(df, "base_again")[1]
+    others = _of_others(base)
+    rows = np.vstack([np.arange(base.shape[1]), _class_draws(base.shape[1], 1000)])
+    draws = _spearman(others, placebo, rows) - _spearman(others, gain, rows)
+    name = "placebo's Spearman - the cascade's"
+    return [from_draws(name, "Spearman", draws[0], draws[1:], len(base))], []
+
+
+def _of_others(x: np.ndarray) -> np.ndarray:
+    """(replicates, classes): the mean over the other replicates; a lone one keeps its own."""
+    return x if len(x) < 2 else (x.sum(0) - x) / (len(x) - 1)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Spearman's correlation over classes, mean over replicates, for each draw of classes."""
+    found = []
+    for a, b in zip(x, y, strict=True):
+        ranks = [stats.rankdata(values[rows], axis=1) for values in (a, b)]
+        a, b = (r - r.mean(1, keepdims=True) for r in ranks)
+        spread = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+        found.append(np.divide((a * b).sum(1), spread, out=np.zeros(len(a)), where=spread > 0))
+    return np.mean(found, 0)
+
+
+def gain_by_bin(df, system: str, edges) -> tuple[np.ndarray, np.ndarray]:
+    """Figure 4: (relative gain of a bin's mean AP, its number of classes), (replicates, bins).
+
+    The base AP of the other replicates, as in claim A9, sorts classes into ``edges`` and is what
+    a gain is relative to; nan where a bin is empty.
+    """
+    base, gain = class_gains(df, system)
+    base = _of_others(base)
+    which = np.digitize(base, edges[1:-1])
+    inside = which[:, None, :] == np.arange(len(edges) - 1)[:, None]
+    total, before = (inside * gain[:, None]).sum(2), (inside * base[:, None]).sum(2)
+    relative = np.divide(total, before, out=np.full_like(total, np.nan), where=before > 0)
+    return relative, inside.sum(2)
+
+
+def class_counts(df, system: str) -> dict[str, int]:
+    """A14: classes by the relative change of their mean AP over replicates."""
+    base, gain = (x.mean(0) for x in class_gains(df, system))
+    relative = np.divide(gain, base, where=base > 0, out=np.zeros_like(base))
+    return {
+        "classes": len(relative),
+        "improve": int((relative > 0).sum()),
+        "gain over 20 %": int((relative > 0.2).sum()),
+        "lose over 10 %": int((relative < -0.1).sum()),
+    }
+
+
+def _sign_test(df, system: str = "variable_4") -> Part:
+    """A14: among the classes that gain over 20 % or lose over 10 %, are gainers the most?"""
+    count = class_counts(df, system)
+    up, moved = count["gain over 20 %"], count["gain over 20 %"] + count["lose over 10 %"]
+    name = f"share of gainers among the classes that move - 0.5, {system}"
+    if not moved:
+        return Part(name, "sign", 0.0, -0.5, 0.5, 1.0, "undecided", len(df.loc["base"]))
+    test = stats.binomtest(up, moved)
+    interval = test.proportion_ci()
+    known = test.pvalue < LEVEL
+    outcome = "undecided" if not known else "holds" if 2 * up > moved else "contradicted"
+    found = (up / moved - 0.5, interval.low - 0.5, interval.high - 0.5, test.pvalue)
+    return Part(name, "sign", *map(float, found), outcome, len(df.loc["base"]))
+
+
+def _localization(df) -> list[Part]:
+    model = values(df, "base_10ms", "frame_auc_model")
+    energy = values(df, "base_10ms", "frame_auc_energy")
+    return [better("frame AUC - 0.5", model - 0.5), better("frame AUC - energy's", model - energy)]
+
+
+def _noise_slope(df) -> Part:
+    """A15: slope of the one-stage gain over the noise level, one a replicate."""
+    gains = [difference(df, f"noise_{k:g}_1", f"noise_{k:g}_0") for k in NOISE_LEVELS]
+    centred = np.array(NOISE_LEVELS) - np.mean(NOISE_LEVELS)
+    weights = centred / (centred**2).sum()
+    slope = sum(w * g[0] for w, g in zip(weights, gains, strict=True))
+    resampled = sum(w * g[1] for w, g in zip(weights, gains, strict=True))
+    return better("slope of the gain over the noise level", slope, resampled)
+
+
+def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What the baseline must show before the cascade is judged, and the claims that fall without.
+
+    The base must lie mid-scale, and must know of missing labels what a teacher could pass on.
+    Where nobody knows the true labels, as on AudioSet, the second can't be measured.
+    """
+    table = pd.DataFrame(columns=["precondition", "measured", "needed", "met"])
+    if "base" not in df.index:
+        return table, {}
+    failed, (low, high) = "", MAP_RANGE
+    score = float(values(df, "base").mean())
+    if not low <= score <= high:
+        failed = f"the base's mAP of {score:.2f} is off the scale's middle"
+    table.loc[0] = ("mAP of the base", score, f"{low} to {high}", not failed)
+    if "train_missing_auc" in df and df.loc["base", "train_missing_auc"].notna().all():
+        auc = float(values(df, "base", "train_missing_auc").mean())
+        table.loc[1] = MISSING, auc, f">= {MISSING_AUC}", auc >= MISSING_AUC
+        if auc < MISSING_AUC:
+            failed = f"the base finds missing positives with an AUC of {auc:.2f} only"
+    return table, {name: failed for name in CLAIMS if name not in ("A11", "A12")} if failed else {}
+
+
+SHARE = 0.85
+MISSING = "AUC of the base for finding missing positives"
+CLAIMS = {  # name: (place, claim, test), a test gives (parts that decide, parts beside)
+    "A1": (
+        "table 2",
+        "the cascade with variable alpha beats the base",
+        _pair("variable_4", "base", _controls),
+    ),
+    "A2": ("table 2", "two stages at alpha 0.3 beat the base", _pair("fixed_2", "base")),
+    "A3": ("table 2", "variable alpha beats fixed alpha", _pair("variable_4", "fixed_2")),
+    "A4": (
+        "figure 2, left",
+        "alpha 0.3 beats alpha 0 and alpha 1",
+        _links((contrast, "alpha_0.3", "alpha_0"), (contrast, "alpha_0.3", "base_again")),
+    ),
+    "A5": (
+        "figure 2, left",
+        "the teacher's output alone beats the labels alone",
+        _pair("alpha_0", "base_again"),
+    ),
+    "A6": (
+        "figure 2, right",
+        "stage 2 gains less than stage 1, stages 3 and 4 nothing",
+        lambda df: ([_second_gain(df), *_no_more(df)], []),
+    ),
+    "A7": (
+        "figure 3, right",
+        "without labels: a gain at stage 1, none after",
+        _links(
+            (contrast, "alone_1", "base"),
+            (unchanged, "alone_2", "alone_1"),
+            (unchanged, "alone_3", "alone_2"),
+        ),
+    ),
+    "A8": ("text", "more than 85 % of the classes improve, more than by chance", _share_improved),
+    "A9": (
+        "figure 4",
+        "the gain is larger where the base is poor, more than by chance",
+        _gain_where_low,
+    ),
+    "A10": (
+        "equation 6",
+        "two teachers a stage beat one, and beat averaging the two",
+        _links((contrast, "two_teachers", "fixed_1"), (contrast, "two_teachers", "ensemble")),
+    ),
+    "A11": (
+        "slides",
+        "the weakly trained base localises, better than plain energy",
+        lambda df: (_localization(df), []),
+    ),
+    "A12": (
+        "table 2",
+        "the cascade beats [7] and TALNet",
+        _links(
+            (contrast, "variable_4", "attention_large"),
+            (contrast, "variable_4", "talnet_attention"),
+        ),
+    ),
+    "A13": (
+        "figure 3, left",
+        "at stage 3, a larger share for the teacher beats the fixed one",
+        _pair("variable_3", "fixed_3"),
+    ),
+    "A14": (
+        "text",
+        "more classes gain over 20 % than lose over 10 %",
+        lambda df: ([_sign_test(df)], [_sign_test(df, "base_again")]),
+    ),
+    "A15": (
+        "motivation",
+        "the gain grows with label noise",
+        lambda df: ([_noise_slope(df)], []),
+    ),
+}

@@ -1,0 +1,78 @@
+"""What SeCoST's figure notebooks share: two curves over one axis, and scores over time.
+
+Notebooks: secost/figure_2.ipynb, figure_3.ipynb, localization.ipynb.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from wsaed import corpora, report, runs, scoring
+from wsaed.features import FRONT_ENDS
+from wsaed.methods import secost as method
+from wsaed.papers.secost import TABLE_2
+from wsaed.papers.secost_claims import values
+
+
+def gains(df, systems: list[str], against: str = "base") -> list[np.ndarray]:
+    """Relative change of mAP over ``against`` in percent, a (replicates,) array a system."""
+    base = values(df, against)
+    return [100 * (values(df, system) / base - 1) for system in systems]
+
+
+def panel(axes, df, systems: list[str], x, published, label="measured", color=None) -> None:
+    """A figure's curve twice: mAP on axes[0], its gain over the base in percent on axes[1].
+
+    published: the paper's mAP at each x, None where the text states none; drawn hollow, as a gain
+    over the paper's own base on axes[1], since corpora differ in what an mAP is worth.
+    """
+    report.dots(axes[0], x, [values(df, s) for s in systems], label, color)
+    report.dots(axes[1], x, gains(df, systems), label, color)
+    known = [
+        (a, 100 * (b / TABLE_2["base"][0] - 1)) for a, b in zip(x, published, strict=True) if b
+    ]
+    style = dict(color="0.25", mfc="white", ms=8, ls=":", zorder=4)
+    axes[1].plot(*zip(*known, strict=True), "D", **style, label="paper (AudioSet)")
+    axes[1].axhline(0, color="0.3", lw=1)
+    axes[0].set_ylabel("mAP, noisy labels")
+    axes[1].set_ylabel("gain over the base in %")
+
+
+class Localized(NamedTuple):
+    """One label of one clip: scores a frame, whether it sounds, and how well the two agree."""
+
+    clip: int
+    label: str
+    model: np.ndarray
+    energy: np.ndarray
+    active: np.ndarray
+    auc: float
+    energy_auc: float
+
+
+def localized(spec: dict, replicate: int, clips: int):
+    """(corpus, frame times in s, a list of `Localized`) for the first test clips of a system.
+
+    The weights are the finished run's; it is trained where they are missing. Labels that sound
+    during less than 5 % or more than 95 % of their clip are left out, as in claim A11.
+    """
+    runs.train([(spec, replicate)])
+    corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
+    net = method.build(spec, len(corpus.labels)).eval()
+    net.load_state_dict(load_file(runs.folder(spec, replicate) / method.WEIGHTS))
+    features = corpus["test"].features(front_end)
+    times = (np.arange(features.shape[1]) + 0.5) / front_end.frames_per_second
+    found = []
+    for i in range(min(clips, len(corpus["test"]))):
+        x = torch.from_numpy(features[i : i + 1]).float()
+        with torch.inference_mode():
+            p = net(x)[0][0].numpy()
+        energy, centres = np.log(np.exp(x[0].numpy()).sum(1)), net.segment_times(len(p), front_end)
+        for label, spans in method.activity(corpus, corpus["test"].events[i] or []).items():
+            active = np.any([(times >= on) & (times < off) for on, off in spans], axis=0)
+            model = np.interp(times, centres, p[:, corpus.labels.index(label)])
+            aucs = [scoring.localization_auc([v], [active])[0] for v in (model, energy)]
+            found.append(Localized(i, label, model, energy, active, *aucs))
+    return corpus, times, [one for one in found if np.isfinite(one.auc)]

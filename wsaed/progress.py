@@ -1,0 +1,41 @@
+"""A rate and a remaining time for long work: a bar on a terminal, a line now and then elsewhere."""
+
+import contextlib
+import os
+import sys
+import time
+
+from tqdm.auto import tqdm
+
+
+@contextlib.contextmanager
+def bar(title: str, total: float, every: float = 30.0):
+    """Give a function to call with the work done. HEADLESS=1 keeps it silent (under nbval)."""
+    if os.environ.get("HEADLESS") == "1":
+        yield lambda done: None
+    elif sys.stderr.isatty() or "JPY_PARENT_PID" in os.environ:
+        form = "{l_bar}{bar}| {elapsed}, {remaining} to go"
+        with tqdm(total=total, desc=title, bar_format=form) as shown:
+            yield shown.update
+    else:
+        yield _lines(title, total, every)
+
+
+def _lines(title: str, total: float, every: float):
+    began = last = time.monotonic()
+    done = 0.0
+
+    def update(more: float) -> None:
+        nonlocal done, last
+        done, now = done + more, time.monotonic()
+        if now - last >= every or done >= total - 1e-9:
+            spent, last = now - began, now
+            left = spent * (total - done) / max(done, 1e-9)
+            print(
+                f"{title}: {done / total:.0%} after {spent / 60:.1f} min, "
+                f"about {left / 60:.1f} min to go",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return update

@@ -1,0 +1,348 @@
+"""What the notebooks show and save: results as a frame, tables, figures, the report itself.
+
+``python -m wsaed.report --profile laptop`` writes results/<profile>/README.md.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from wsaed import code, runs, verdicts
+
+TITLES = {"secost": "SeCoST: sequential co-supervision of weakly labelled students"}
+
+
+def folder(profile: str, paper: str) -> Path:
+    """Where a notebook's results go: RESULTS/<paper> when it is rendered, else .build/."""
+    home = Path(os.environ.get("RESULTS") or code.ROOT / ".build" / profile) / paper
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def results(paper: str, artefact: str, profile: str, p: dict, replicates: int) -> pd.DataFrame:
+    """One row a (system, replicate) of an artefact, one column a score; trains what is missing."""
+    module = importlib.import_module(f"wsaed.papers.{paper}")
+    names = module.artefacts(profile)[artefact]
+    kept = folder(profile, paper) / "records.json" if profile.startswith("evidence") else None
+    return frame(runs.collect(paper, names, p, replicates, kept))
+
+
+def committed(paper: str, results_name: str = "evidence") -> pd.DataFrame:
+    """The committed records of a profile as `results` gives them; empty where there are none."""
+    return frame(runs.read_records(code.ROOT / "results" / results_name / paper / "records.json"))
+
+
+def frame(records: dict) -> pd.DataFrame:
+    """{(system, replicate): record} as a frame of scores."""
+    scores = {key: record["scores"] for key, record in records.items()}
+    df = pd.DataFrame.from_dict(scores, orient="index")
+    if len(df):
+        df.index = pd.MultiIndex.from_tuples(scores, names=["system", "replicate"])
+    return df.sort_index()
+
+
+def mean_interval(values: np.ndarray, resampled: np.ndarray | None = None) -> str:
+    """ "0.412 [0.398, 0.425]": the mean and its two-level interval; one replicate has none."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return f"{values.mean():.3f}"
+    low, high = verdicts.two_level_interval(values, resampled)
+    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def score(df: pd.DataFrame, system: str, metric: str) -> str:
+    """`mean_interval` of a system's metric; "" where these results do not have it."""
+    column = df.loc[system].get(metric)
+    if column is None or column.isna().any():
+        return ""
+    clips = df.loc[system].get(f"{metric}_resampled")
+    known = clips is not None and clips.notna().all()
+    return mean_interval(column, np.stack(clips).astype(float) if known else None)
+
+
+def runs_of(spec: dict) -> dict[str, dict]:
+    """Every run that a spec stands for, its teachers' included, each once."""
+    found = {json.dumps(spec, sort_keys=True): spec}
+    for teacher in spec.get("teachers", []):
+        found |= runs_of(teacher)
+    return found
+
+
+def epochs(spec: dict) -> int:
+    """Passes over the training clips that a system costs, its teachers' included."""
+    return sum(run.get("budget", {}).get("epochs", 0) for run in runs_of(spec).values())
+
+
+def costs(paper: str, artefact: str) -> pd.DataFrame:
+    """What an artefact trains in each profile; clip passes are in thousands, replicates included.
+
+    Runs that another artefact has trained already cost nothing again. A profile that takes a
+    whole corpus has no number of passes here.
+    """
+    module, rows = importlib.import_module(f"wsaed.papers.{paper}"), []
+    for path in sorted((code.ROOT / "params").glob(f"*/{paper}.yaml")):
+        profile = path.parent.name
+        p, wanted = runs.parameters(profile, paper), module.artefacts(profile)[artefact]
+        specs = [spec for name, spec in module.systems(p).items() if name in wanted]
+        every = {k: v for spec in specs for k, v in runs_of(spec).items() if "budget" in v}
+        passes = sum(v["budget"]["epochs"] for v in every.values()) * p["train_clips"]
+        thousands = round(passes * p["replicates"] / 1000, 1) or ""
+        rows.append((profile, len(specs), p["replicates"], len(every) * p["replicates"], thousands))
+    heads = ["profile", "systems", "replicates", "runs", "thousand clip passes"]
+    return pd.DataFrame(rows, columns=heads).sort_values("runs", ignore_index=True)
+
+
+def save_table(df: pd.DataFrame, name: str, *, paper: str, profile: str, caption: str):
+    """Write a table as .csv and .md beside the other results, and give it back for display."""
+    home = folder(profile, paper)
+    df.to_csv(home / f"{name}.csv", index=False, float_format="%.6g")
+    (home / f"{name}.md").write_text(f"{markdown(df)}\n\n{caption}\n", encoding="utf-8")
+    return df
+
+
+def markdown(df: pd.DataFrame) -> str:
+    """A frame as a Markdown table, numbers to three digits."""
+
+    def cell(v):
+        return "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else str(v)
+
+    rows = [list(df.columns), ["---"] * len(df.columns), *df.to_numpy(object).tolist()]
+    return "\n".join("| " + " | ".join(cell(v).replace("|", "\\|") for v in r) + " |" for r in rows)
+
+
+def style() -> None:
+    """The house style of every figure and table; call it once at a notebook's start."""
+    pd.set_option("display.max_colwidth", None)
+    sns.set_theme("notebook", "whitegrid", "colorblind")
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "savefig.bbox": "tight",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "svg.hashsalt": "wsaed",
+            "legend.frameon": False,
+        }
+    )
+
+
+def save_figure(fig, name: str, *, paper: str, profile: str) -> None:
+    """Write a figure as .png and .svg, without any date."""
+    home = folder(profile, paper)
+    fig.savefig(home / f"{name}.png", dpi=160, metadata={"Software": None})
+    fig.savefig(home / f"{name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def dots(
+    ax, positions, columns: list[np.ndarray], label=None, color=None, fmt="o-", horizontal=False
+) -> None:
+    """Each system's replicates as dots, its mean and 95 % interval over replicates as a bar."""
+    color = color or sns.color_palette()[0]
+    means = np.array([np.mean(c) for c in columns])
+    spans = [verdicts.two_level_interval(np.asarray(c, float), None) for c in columns]
+    errors = {"xerr" if horizontal else "yerr": np.abs(np.array(spans).T - means)}
+    turn = -1 if horizontal else 1
+    for x, column in zip(positions, columns, strict=True):
+        pair = (np.full(len(column), x), column)[::turn]
+        ax.plot(*pair, "o", color=color, alpha=0.3, ms=4, zorder=2)
+    style = dict(fmt=fmt, color=color, label=label, ms=6, capsize=3, zorder=3)
+    ax.errorbar(*(positions, means)[::turn], **errors, **style)
+
+
+def claims(paper: str, df: pd.DataFrame, only=None, profile=None) -> list[verdicts.Claim]:
+    """A paper's claims with their verdicts from a frame of results.
+
+    only: the names to give back. ``profile``, if given, takes all systems' results from the
+    profile's records where they hold those of ``df``, since the correction goes over all claims.
+    """
+    module = importlib.import_module(f"wsaed.papers.{paper}_claims")
+    if profile:
+        kept = frame(runs.read_records(folder(profile, paper) / "records.json"))
+        if len(kept) and df.index.isin(kept.index).all():
+            mine = df.select_dtypes("float")
+            df = kept if kept.reindex(df.index)[list(mine)].equals(mine) else df
+    found = verdicts.decide(module.claims(df), module.preconditions(df)[1])
+    return [claim for claim in found if only is None or claim.name in only]
+
+
+def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
+    """What stands beside the claims and decides nothing: other metrics, controls."""
+    rows = [(c.name, p.name, p.estimate, p.low, p.high) for c in found for p in c.beside]
+    return pd.DataFrame(rows, columns=["id", "beside it", "estimate", "low", "high"]).round(4)
+
+
+def setting(profile: str, p: dict, replicates: int) -> str:
+    """The sentence under every table: corpus, sizes, replicates, and what may be compared."""
+    sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in ("train", "validation", "test")]
+    return (
+        f"Profile {profile}: {p['corpus']} with {', '.join(sizes)} clips; "
+        f"replicates: {replicates}, each with its own draw of corpus, noise, initialisation and "
+        "order. Absolute values compare with the paper's only on the paper's corpus."
+    )
+
+
+def verdict_line(found: list[verdicts.Claim]) -> str:
+    """One sentence a claim: what it says and the verdict, with its reason."""
+    return "\n".join(
+        f"{c.name}, {c.text}: {c.verdict}" + (f" ({c.note})" if c.note else "") + "." for c in found
+    )
+
+
+def preconditions(paper: str, df: pd.DataFrame) -> pd.DataFrame:
+    """What a paper's baseline must show before its claims are judged, and whether it does."""
+    return importlib.import_module(f"wsaed.papers.{paper}_claims").preconditions(df)[0]
+
+
+def claims_table(found: list[verdicts.Claim]) -> pd.DataFrame:
+    """One row a claim: verdict, first tested link with its interval, replicates, remark."""
+    rows = []
+    for c in found:
+        links = "; ".join(f"{p.name}: {_shown(p)}" for p in c.parts)
+        n = min((p.replicates for p in c.parts), default=0)
+        rows.append((c.name, c.place, c.text, c.verdict, links, n, c.note))
+    heads = ["id", "place", "claim", "verdict", "what was measured", "replicates", "note"]
+    return pd.DataFrame(rows, columns=heads)
+
+
+SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", "not testable here": "–"}
+
+
+def claims_figure(found: dict[str, list[verdicts.Claim]]):
+    """All claims at a glance: a row a claim, a tile a set of results, the links' intervals.
+
+    found: name of a set of results -> its judged claims, the same ones in each. The axis is
+    linear up to 0.01 either way and logarithmic beyond, since the units differ.
+    """
+    names, count = list(found), max(len(claims) for claims in found.values())
+    colors = dict(zip(SIGNS, [sns.color_palette()[i] for i in (2, 3, 7, 8)], strict=True))
+    fig, axes = plt.subplots(
+        *(1, 2),
+        figsize=(13, 1.2 + 0.5 * count),
+        sharey=True,
+        width_ratios=[len(names), 8],
+        layout="constrained",
+    )
+    for column, judged in enumerate(found.values()):
+        for row, c in enumerate(judged):
+            sign, color = SIGNS.get(c.verdict, "·"), colors.get(c.verdict, "0.85")
+            axes[0].scatter(column, row, 420, color=color, marker="s")
+            axes[0].text(column, row, sign, ha="center", va="center", color="white", weight="bold")
+            shift = np.linspace(-0.3, 0.3, len(c.parts) * len(names) + 2)[1:-1]
+            for part, y in zip(c.parts, row + shift[column :: len(names)], strict=True):
+                span = ([part.low, part.high], [y, y])
+                axes[1].plot(*span, color=color, lw=2)
+                marker = "s" if part.rule == "E" else "o"
+                fill = color if column == 0 else "white"
+                axes[1].plot(part.estimate, y, marker, color=color, mfc=fill, ms=6)
+    first = found[names[0]]
+    axes[0].set_yticks(range(count), [f"{c.name}  {c.text}" for c in first])
+    axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes[0].set(xlim=(-0.6, len(names) - 0.4), ylim=(count - 0.4, -0.6))
+    axes[1].axvline(0, color="0.3", lw=1)
+    axes[1].axvspan(-verdicts.DELTA["map"], verdicts.DELTA["map"], color="0.93", zorder=0)
+    axes[1].set_xscale("symlog", linthresh=0.01)
+    axes[1].set_xlabel("estimate with its interval (mAP, AUC, share or correlation)")
+    return fig
+
+
+def _shown(part: verdicts.Part) -> str:
+    """An estimate, its interval where it has one, and the outcome where replicates allow one."""
+    text = f"{part.estimate:+.4f}"
+    if np.isfinite(part.low):
+        text += f" [{part.low:+.4f}, {part.high:+.4f}]"
+    return f"{text} {part.outcome}" if part.replicates >= verdicts.MINIMUM else text
+
+
+def provenance() -> dict:
+    """Versions and machine, for cost.json and the last cell of a notebook; holds no path."""
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        **{name: runs.version(name) for name in runs.VERSIONS},
+    }
+
+
+def readme(results_folder: Path) -> str:
+    """The report of a results folder: every artefact, its figure, the claims, what made it."""
+    name = results_folder.name
+    parts = [f"# Results: {name}\n"]
+    for paper, title in TITLES.items():
+        home = results_folder / paper
+        if not home.exists():
+            continue
+        parts.append(f"## {title}\n")
+        records = runs.read_records(home / "records.json")
+        old = set(runs.stale(home / "records.json"))
+        if records:
+            parts.append(_origin(records) + "\n")
+        profile = name.split("-")[0]
+        module = importlib.import_module(f"wsaed.papers.{paper}")
+        for artefact, systems in module.artefacts(profile).items():
+            parts.append(f"### {artefact.replace('_', ' ').capitalize()}\n")
+            parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
+            if old & set(systems):
+                parts.append("**Stale: older code made this; `make evidence` renews it.**\n")
+            for path in sorted(home.glob(f"{artefact}*.png")):
+                parts.append(f"![{path.stem}]({paper}/{path.name})\n")
+            for path in sorted(home.glob(f"{artefact}*.md")):
+                parts.append(path.read_text(encoding="utf-8"))
+        if records:
+            df = frame(records)
+            module = importlib.import_module(f"wsaed.papers.{paper}_claims")
+            parts.append("### Preconditions, measured on the baseline alone\n")
+            parts.append(markdown(module.preconditions(df)[0]) + "\n")
+            parts.append("### Claims\n")
+            table = claims_table(claims(paper, df))
+            parts.append(markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n")
+    return "\n".join(parts)
+
+
+def _origin(records: dict) -> str:
+    first = next(iter(records.values()))
+    corpus = first["spec"]["corpus"]
+    counts = {r for _, r in records}
+    source = f"the folder of recordings `{corpus['bank']}`" if corpus.get("bank") else "embedded"
+    return (
+        f"Corpus: {corpus['name']} ({source}), {corpus.get('train')} training and "
+        f"{corpus.get('test')} test clips, {len(counts)} replicates, each with its own draw of "
+        f"corpus, noise, initialisation and order. Absolute values compare with the paper's "
+        f"only on the paper's corpus."
+    )
+
+
+def check(results_root: Path) -> list[str]:
+    """One line for every committed system that other code than today's has made."""
+    return [
+        f"{path.parent.relative_to(code.ROOT)}: {system} was made by older code"
+        for path in sorted(results_root.glob("*/*/records.json"))
+        for system in runs.stale(path)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m wsaed.report", description=__doc__)
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--results", type=Path, help="default: results/<profile>")
+    parser.add_argument("--check", action="store_true", help="list stale committed results")
+    options = parser.parse_args()
+    if options.check:
+        lines = check(code.ROOT / "results")
+        print("\n".join(lines) or "every committed result was made by the committed code")
+        raise SystemExit(1 if lines else 0)
+    target = (options.results or code.ROOT / "results" / options.profile).absolute()
+    (target / "README.md").write_text(readme(target), encoding="utf-8")
+    print(f"report: {target.name}/README.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""After a refactoring that changes no number: prove it on one replicate, then renew the digests.
+
+``make restamp`` retrains, for every method and net whose code has changed, one replicate of one
+committed system. Only where all scores are equal to the bit do the committed records and the
+trained runs in the cache take the new digest; nothing else about them changes.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from wsaed import code, corpora, runs
+
+
+def group(spec: dict) -> str:
+    """What one retrained replicate can vouch for: method, net, corpus and front end."""
+    net = spec.get("net", {}).get("name", "")
+    return " ".join((spec["method"], net, spec["corpus"]["name"], spec.get("front_end", "")))
+
+
+def depth(spec: dict) -> int:
+    """How many stages of teachers stand below a run."""
+    return 1 + max((depth(teacher) for teacher in spec.get("teachers", [])), default=-1)
+
+
+def available(spec: dict) -> bool:
+    """Whether the folder that a corpus needs is given, so that it can be trained here."""
+    bank = spec["corpus"].get("bank")
+    return not bank or Path(os.environ.get("BANK", "")).name == bank
+
+
+def proofs(records: list[dict]) -> dict[str, dict]:
+    """The stale record to retrain for each group: the one with the fewest stages below it."""
+    found = {}
+    for record in sorted(records, key=lambda r: (depth(r["spec"]), r["replicate"])):
+        if record["code"] != runs.code_digest(record["spec"]) and available(record["spec"]):
+            found.setdefault(group(record["spec"]), record)
+    return found
+
+
+def equal(record: dict) -> bool:
+    """Retrain a record's run in an empty cache and compare all its scores."""
+    home = os.environ.get("CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CACHE"] = folder
+        try:
+            (fresh,) = runs.train([(record["spec"], record["replicate"])], "restamp")
+        finally:
+            os.environ.pop("CACHE")
+            if home:
+                os.environ["CACHE"] = home
+    return json.loads(json.dumps(fresh["scores"])) == record["scores"]
+
+
+def renew_cache(vouched: set[str]) -> int:
+    """Move the cache's runs of vouched groups to their new keys; how many."""
+    count = 0
+    for path in sorted((corpora.cache_root() / "runs").glob(f"*/{runs.RECORD}")):
+        record = json.loads(path.read_text())
+        now = runs.code_digest(record["spec"])
+        if group(record["spec"]) in vouched and record["code"] != now:
+            path.write_text(json.dumps(record | {"code": now}))
+            home = path.parent.with_name(
+                runs.key(record["spec"], record["replicate"], record["data"])
+            )
+            if not home.exists():
+                os.replace(path.parent, home)
+                count += 1
+    return count
+
+
+def main() -> None:
+    paths = sorted((code.ROOT / "results").glob("*/*/records.json"))
+    records = {path: runs.read_records(path) for path in paths}
+    found = proofs([record for known in records.values() for record in known.values()])
+    vouched = set()
+    for name, record in found.items():
+        same = equal(record)
+        print(f"{name}: {'equal to the bit' if same else 'other numbers, so it must be retrained'}")
+        vouched |= {name} if same else set()
+    for path, known in records.items():
+        for record in known.values():
+            if group(record["spec"]) in vouched:
+                record["code"] = runs.code_digest(record["spec"])
+        if known:
+            runs.write_records(path, known)
+    print(f"{renew_cache(vouched)} trained runs kept in the cache")
+    if set(found) - vouched:
+        sys.exit("some results are stale: make reproduce-tables, make evidence")
+
+
+if __name__ == "__main__":
+    main()

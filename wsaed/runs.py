@@ -1,0 +1,373 @@
+"""Specs to trained records: cache, locks, one pool, one progress bar.
+
+A run is a spec (plain JSON) and a replicate number. ``python -m wsaed.runs --help`` trains what
+the artefacts of a profile need; a notebook that misses a run calls the same `train`.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import torch
+from filelock import FileLock
+
+from wsaed import code, corpora, progress, training
+from wsaed.corpora import cache_root
+from wsaed.features import FRONT_ENDS
+
+RECORD = "record.json"
+VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
+
+
+def modules_of(spec: dict) -> list[str]:
+    """The modules of wsaed whose code a run's numbers depend on (with all they import)."""
+    names = [f"wsaed.methods.{spec['method']}", f"wsaed.corpora.{spec['corpus']['name']}"]
+    return names + ([f"wsaed.nets.{spec['net']['name']}"] if "net" in spec else [])
+
+
+def code_digest(spec: dict) -> str:
+    """Digest of the code that a run and its teachers depend on."""
+    parts = [code.digest(modules_of(spec))]
+    parts += [code_digest(teacher) for teacher in spec.get("teachers", [])]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _fingerprint(text: str) -> str:
+    spec = json.loads(text)
+    corpus = importlib.import_module(f"wsaed.corpora.{spec['name']}")
+    return getattr(corpus, "fingerprint", lambda spec: "")(spec)
+
+
+def digests(spec: dict) -> tuple[str, str]:
+    """(digest of the code of a run and of its teachers, fingerprint of a user's own data)."""
+    return code_digest(spec), _fingerprint(json.dumps(spec["corpus"], sort_keys=True))
+
+
+def key(spec: dict, replicate: int, data: str | None = None) -> str:
+    """The name of a run's folder: spec, replicate, code and data, and nothing else.
+
+    ``data`` is the fingerprint of a user's own data, measured where it is not given.
+    """
+    made_by, measured = (code_digest(spec), data) if data is not None else digests(spec)
+    text = json.dumps([spec, replicate, made_by, measured], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def folder(spec: dict, replicate: int) -> Path:
+    """Where a finished run lies (or would lie): its weights, outputs and record."""
+    return cache_root() / "runs" / key(spec, replicate)
+
+
+def load(spec: dict, replicate: int) -> dict | None:
+    """A finished run's record, or None where it has not been trained."""
+    path = folder(spec, replicate) / RECORD
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def train_one(spec: dict, replicate: int, environment: dict | None = None) -> dict:
+    """Train one run whose teachers are finished, unless it is there; give its record.
+
+    The run is made in a ``.partial`` folder under a lock and moved into place whole. Under
+    torchrun all processes enter; the first one holds the lock and keeps what was made.
+    """
+    os.environ.update(environment or {})
+    torch.set_num_threads(int(os.environ.get("THREADS") or 1))
+    home = folder(spec, replicate)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    rank, world = training.rank_and_world()
+    lock = FileLock(f"{home}.lock") if rank == 0 else contextlib.nullcontext()
+    with lock:
+        done = _agreed(load(spec, replicate) is not None) if world > 1 else home.exists()
+        if not done:
+            partial = home.with_name(f"{home.name}.partial" + (f".{rank}" if rank else ""))
+            partial.mkdir(exist_ok=True)
+            record = _train(spec, replicate, partial)
+            if rank == 0:
+                (partial / "checkpoint.pt").unlink(missing_ok=True)
+                (partial / RECORD).write_text(json.dumps(record))
+                os.replace(partial, home)
+            else:
+                shutil.rmtree(partial)
+        if world > 1:
+            torch.distributed.barrier()
+    return load(spec, replicate)
+
+
+def _agreed(done: bool) -> bool:
+    flag = torch.tensor([int(done)], device=training.device())
+    torch.distributed.broadcast(flag, 0)
+    return bool(flag.item())
+
+
+def _train(spec: dict, replicate: int, partial: Path) -> dict:
+    started = time.time()
+    method = importlib.import_module(f"wsaed.methods.{spec['method']}")
+    if os.environ.get("DETERMINISTIC") == "1":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    teachers = [folder(teacher, replicate) for teacher in spec.get("teachers", [])]
+
+    def tell(row: dict) -> None:
+        with open(partial / "progress.jsonl", "a") as file:
+            file.write(json.dumps(row | {"seconds": round(time.time() - started, 1)}) + "\n")
+
+    scores = method.train(spec, replicate, partial, teachers, tell)
+    made_by, data = digests(spec)
+    return {
+        "spec": spec,
+        "replicate": replicate,
+        "code": made_by,
+        "data": data,
+        "scores": scores,
+        "versions": {name: version(name) for name in VERSIONS},
+        "cost": {"seconds": round(time.time() - started, 2), "device": training.device().type},
+    }
+
+
+def waves(wanted: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
+    """The runs that are missing, teachers included, in waves that only need earlier waves."""
+    level = {}
+
+    def visit(spec, replicate):
+        name = key(spec, replicate)
+        if name not in level:
+            below = [visit(t, replicate) for t in spec.get("teachers", [])]
+            missing = load(spec, replicate) is None
+            level[name] = (max(below, default=-1) + missing, missing, spec, replicate)
+        return level[name][0]
+
+    for spec, replicate in wanted:
+        visit(spec, replicate)
+    missing = [entry for entry in level.values() if entry[1]]
+    ordered = sorted(missing, key=lambda entry: (entry[0], -cost(entry[2])))
+    found = {}
+    for depth, _, spec, replicate in ordered:
+        found.setdefault(depth, []).append((spec, replicate))
+    return list(found.values())
+
+
+def cost(spec: dict) -> float:
+    """A run's rough cost in clip passes, for the order within a wave and the remaining time."""
+    return spec.get("budget", {}).get("epochs", 0.1) * (4 if "10ms" in json.dumps(spec) else 1)
+
+
+def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]:
+    """The records of the wanted (spec, replicate) pairs; what is missing is trained first.
+
+    Raises RuntimeError in one line that names the run when one fails.
+    """
+    todo = waves(wanted)
+    if todo:
+        with pool() as parallel, progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
+            prepare(parallel, [run for wave in todo for run in wave])
+            for wave in todo:
+                jobs = [joblib.delayed(_job)(spec, r, _environment()) for spec, r in wave]
+                for spent in parallel(jobs):
+                    b(spent)
+    return [load(spec, replicate) for spec, replicate in wanted]
+
+
+def _job(spec: dict, replicate: int, environment: dict) -> float:
+    try:
+        train_one(spec, replicate, environment)
+    except (ValueError, FileNotFoundError, OSError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"
+        raise RuntimeError(f"the run {name} failed: {reason}") from error
+    return cost(spec)
+
+
+def _environment() -> dict:
+    names = ("BANK", "AUDIOSET", "DESED", "URBAN_SED", "CACHE", "DEVICE", "TEST_FOLD", "THREADS")
+    names += ("DETERMINISTIC", "CHECKPOINT_SECONDS")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def prepare(parallel, runs: list[tuple[dict, int]]) -> None:
+    """Make the features that the runs need, all cores on each split, before any run trains."""
+    wanted = {}
+    for spec, replicate in runs:
+        if "front_end" in spec:
+            names = [spec["corpus"], replicate, spec["front_end"]]
+            wanted[json.dumps(names, sort_keys=True)] = names
+    cores = int(os.environ.get("JOBS") or joblib.cpu_count())
+    calls = [
+        joblib.delayed(_features)(*names, part, cores, _environment())
+        for names in wanted.values()
+        for part in range(cores)
+    ]
+    for _ in parallel(calls):
+        pass
+
+
+def _features(spec: dict, replicate: int, front_end: str, part: int, parts: int, environment):
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    jobs = [
+        (split, shard)
+        for split in corpora.load(spec, replicate).splits.values()
+        for shard in range(-(-len(split) // corpora.SHARD))
+    ]
+    for split, shard in jobs[part::parts]:
+        split.features(FRONT_ENDS[front_end], only=shard)
+
+
+@contextlib.contextmanager
+def pool():
+    """joblib's pool over this machine's cores (JOBS), or a Dask cluster (DASK=tcp://host:port)."""
+    address = os.environ.get("DASK")
+    if not address:
+        jobs = int(os.environ.get("JOBS") or joblib.cpu_count())
+        jobs = 1 if "RANK" in os.environ else jobs
+        yield joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="all")
+        return
+    from distributed import Client
+
+    with Client(address, set_as_default=True) as client:
+        check_cluster(client)
+        with joblib.parallel_config("dask"):
+            yield joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
+
+
+def check_cluster(client) -> None:
+    """Stop in one line unless every worker shares CACHE and runs the same code."""
+    nonce, path = secrets.token_hex(8), cache_root() / "cluster-nonce"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nonce)
+    mine = (nonce, code.digest(["wsaed.runs", "wsaed.training"]))
+    for worker, answer in client.run(_worker_answer, str(path)).items():
+        if answer[0] != mine[0]:
+            raise SystemExit(f"{worker} does not see CACHE={cache_root()}: give a shared folder")
+        if answer[1] != mine[1]:
+            raise SystemExit(f"{worker} runs other code than this machine: install the same commit")
+
+
+def _worker_answer(path: str) -> tuple[str, str]:
+    text = Path(path).read_text() if Path(path).exists() else ""
+    return text, code.digest(["wsaed.runs", "wsaed.training"])
+
+
+def parameters(profile: str, paper: str) -> dict:
+    """params/<profile>/<paper>.yaml as a dict; ValueError names the file that is missing."""
+    import yaml
+
+    path = code.ROOT / "params" / profile / f"{paper}.yaml"
+    if not path.exists():
+        raise ValueError(f"{path.relative_to(code.ROOT)} does not exist: which profile?")
+    return yaml.safe_load(path.read_text())
+
+
+def collect(paper: str, names: list[str], p: dict, replicates: int, resume: Path | None) -> dict:
+    """{(system, replicate): record} of a paper's systems; trains what is missing.
+
+    ``resume`` is a records.json to go on from: records whose spec and code are today's are taken
+    from it, and every finished replicate is added to it at once, so that a lost machine costs
+    one replicate. Without it the cache alone counts.
+    """
+    module = importlib.import_module(f"wsaed.papers.{paper}")
+    specs = {name: spec for name, spec in module.systems(p).items() if name in names}
+    known = {} if resume is None else read_records(resume)
+    counts = {name: module.replicates(name, p, replicates) for name in specs}
+    current = {
+        (name, r): known[name, r]
+        for name in specs
+        for r in range(counts[name])
+        if (name, r) in known and _same(known[name, r], specs[name])
+    }
+    rounds = [[r] for r in range(replicates)] if resume else [list(range(replicates))]
+    for numbers in rounds:
+        missing = [
+            (n, r) for r in numbers for n in specs if r < counts[n] and (n, r) not in current
+        ]
+        if not missing:
+            continue
+        title = f"{paper}, replicate {numbers[0]}" if resume else paper
+        records = train([(specs[n], r) for n, r in missing], title)
+        current |= {k: {"system": k[0]} | v for k, v in zip(missing, records, strict=True)}
+        if resume:
+            write_records(resume, known | current)
+    return {k: current[k] for k in sorted(current)}
+
+
+def _same(record: dict, spec: dict) -> bool:
+    return record["spec"] == spec and (record["code"], record["data"]) == digests(spec)
+
+
+def read_records(path: Path) -> dict:
+    """{(system, replicate): record} of a committed records.json; {} where there is none."""
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text())
+    rows = [{**row, "spec": stored["specs"][row["system"]]} for row in stored["records"]]
+    return {(row["system"], row["replicate"]): row for row in rows}
+
+
+def write_records(path: Path, records: dict) -> None:
+    """Write records whole or not at all; machine and times go to cost.json beside it."""
+    specs = {record["system"]: record["spec"] for record in records.values()}
+    kept = ("system", "replicate", "code", "data", "versions", "scores")
+    rows = [{k: records[key][k] for k in kept} for key in sorted(records)]
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    head = json.dumps({"specs": specs})[:-1]
+    _write(path, f'{head},\n"records": [\n{lines}\n]}}\n')
+    costs = {f"{s}/{r}": rec["cost"] for (s, r), rec in sorted(records.items()) if "cost" in rec}
+    if costs:
+        beside = path.with_name("cost.json")
+        known = json.loads(beside.read_text()) if beside.exists() else {}
+        _write(beside, json.dumps(known | costs, indent=0, sort_keys=True) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def stale(path: Path) -> list[str]:
+    """The systems of a committed records.json that other code than today's has made."""
+    records = read_records(path).values()
+    return sorted({r["system"] for r in records if r["code"] != code_digest(r["spec"])})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m wsaed.runs", description=__doc__)
+    parser.add_argument("artefacts", nargs="*", help="e.g. secost/table_2; default: all")
+    parser.add_argument("--profile", default="laptop", help="a folder of params/")
+    parser.add_argument("--results", type=Path, help="default: results/<profile>")
+    parser.add_argument("--resume", action="store_true", help="go on from committed records")
+    options = parser.parse_args(arguments)
+    results = options.results or code.ROOT / "results" / options.profile
+    found = sorted(path.stem for path in (code.ROOT / "params" / options.profile).glob("*.yaml"))
+    for paper in found:
+        module = importlib.import_module(f"wsaed.papers.{paper}")
+        wanted = module.artefacts(options.profile)
+        if options.artefacts:
+            wanted = {a: s for a, s in wanted.items() if f"{paper}/{a}" in options.artefacts}
+        systems = {system for names in wanted.values() for system in names}
+        p = parameters(options.profile, paper)
+        path = results / paper / "records.json"
+        records = collect(
+            paper, sorted(systems), p, p["replicates"], path if options.resume else None
+        )
+        if records and not options.artefacts:
+            write_records(path, records)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        sys.exit(str(error).splitlines()[0])

@@ -1,0 +1,179 @@
+"""The one training loop, in plain torch.
+
+An algorithm is its ``step(batch, epoch)`` and its ``batches(epoch)``. What is random draws from
+(seed, epoch), so a checkpoint holds no generator state and a resumed run ends in the same numbers.
+Notebook: secost/method.ipynb trains with it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+def device() -> torch.device:
+    """DEVICE where it is set, else the CPU; under torchrun with GPUs, the rank's own GPU."""
+    name = os.environ.get("DEVICE") or "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    return torch.device(name)
+
+
+def rank_and_world() -> tuple[int, int]:
+    """(rank, number of processes); joins torchrun's group when its variables are set."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device().type == "cuda" else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def precision():
+    """bf16 autocast on a GPU; on the CPU full precision, so that machines agree."""
+    if device().type == "cuda" and os.environ.get("DETERMINISTIC") != "1":
+        return torch.autocast("cuda", torch.bfloat16)
+    return nullcontext()
+
+
+def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The epoch's batches of row numbers: a permutation from (seed, epoch), cut in pieces.
+
+    Under torchrun each process takes its own slice of every batch. A last batch of one clip
+    joins the one before, because batch norm can't train on a single value.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    cuts = list(range(batch_size, count, batch_size))
+    if cuts and count - cuts[-1] == 1:
+        cuts.pop()
+    rank, world = rank_and_world()
+    return [np.array_split(piece, world)[rank] for piece in np.split(order, cuts)]
+
+
+def one_cycle(progress: float, warm_up: float = 0.25) -> float:
+    """Learning-rate factor in (0, 1] at ``progress`` in [0, 1): a linear rise, a cosine fall."""
+    if progress < warm_up:
+        return 0.04 + 0.96 * progress / warm_up
+    return 0.5 * (1 + float(np.cos(np.pi * (progress - warm_up) / (1 - warm_up))))
+
+
+def fit(
+    modules: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    step: Callable,
+    batches: Callable[[int], Iterable],
+    *,
+    epochs: int,
+    seed: int,
+    schedule: Callable[[float], float] | None = None,
+    checkpoint: Path | None = None,
+    tell: Callable[[dict], None] = lambda row: None,
+) -> list[dict]:
+    """Train for ``epochs`` and give one row an epoch: the means of what ``step`` returned.
+
+    step(batch, epoch) does a whole optimisation step (it may use several optimisers) and returns
+    a dict of floats or 0-dim tensors. ``schedule(progress in [0, 1))`` scales every optimiser's
+    initial learning rate. ``checkpoint`` is a file: written at epoch ends, at most one every
+    CHECKPOINT_SECONDS (60), and resumed from exactly. Stops with SystemExit at an epoch's end
+    when the parent process has died.
+    """
+    parent, rows, first = os.getppid(), [], 0
+    rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
+    if checkpoint and checkpoint.exists():
+        first, rows = _resume(checkpoint, modules, optimizers)
+    saved = time.monotonic()
+    for epoch in range(first, epochs):
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        for module in modules.values():
+            module.train()
+        sums, count = {}, 0
+        todo = list(batches(epoch))
+        for i, batch in enumerate(todo):
+            if schedule:
+                factor = schedule((epoch + i / len(todo)) / epochs)
+                for name, optimizer in optimizers.items():
+                    for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
+                        group["lr"] = rate * factor
+            for key, value in step(batch, epoch).items():
+                sums[key] = sums.get(key, 0) + torch.as_tensor(value).detach()
+            count += 1
+        rows.append({"epoch": epoch + 1} | {k: float(v) / count for k, v in sums.items()})
+        tell(rows[-1])
+        every = float(os.environ.get("CHECKPOINT_SECONDS", 60))
+        if checkpoint and epoch + 1 < epochs and time.monotonic() - saved >= every:
+            _save(checkpoint, modules, optimizers, epoch + 1, rows)
+            saved = time.monotonic()
+        if os.getppid() != parent:
+            raise SystemExit("stopped: the process that asked for this run has ended")
+    return rows
+
+
+def _save(path: Path, modules, optimizers, epoch: int, rows: list[dict]) -> None:
+    if rank_and_world()[0]:
+        return
+    state = {"epoch": epoch, "rows": rows}
+    state |= {"modules": {k: m.state_dict() for k, m in modules.items()}}
+    state |= {"optimizers": {k: o.state_dict() for k, o in optimizers.items()}}
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def _resume(path: Path, modules, optimizers) -> tuple[int, list[dict]]:
+    state = torch.load(path, map_location=device(), weights_only=True)
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: a checkpoint of another shape ({reason}); delete it") from None
+    return state["epoch"], state["rows"]
+
+
+def distribute(module: nn.Module) -> nn.Module:
+    """The module on its device, wrapped for gradient averaging when torchrun started us."""
+    module = module.to(device())
+    if rank_and_world()[1] > 1:
+        ids = [device().index] if device().type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=ids)
+    return module
+
+
+IN_MEMORY = 4 << 30  # bytes of features that are kept on the device whole
+
+
+def rows_of(features, batches: list[np.ndarray]) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    """(features, row numbers) of each batch, as float32 on the device.
+
+    ``features`` is what `resident` gave: a tensor that already lies on the device, or
+    memory-mapped shards, which workers read ahead.
+    """
+    if isinstance(features, torch.Tensor):
+        for rows in batches:
+            index = torch.as_tensor(rows, device=features.device)
+            yield features[index].float(), index
+        return
+    pinned = device().type == "cuda"
+    reader = torch.utils.data.DataLoader(
+        features,
+        sampler=batches,
+        batch_size=None,
+        num_workers=min(4, os.cpu_count() or 1),
+        pin_memory=pinned,
+    )
+    for x, rows in zip(reader, batches, strict=True):
+        yield x.to(device(), non_blocking=True).float(), torch.as_tensor(rows, device=device())
+
+
+def resident(features):
+    """The features as one tensor on the device where they fit, else the shards as they are."""
+    if np.prod(features.shape, dtype=np.int64) * 2 > IN_MEMORY:
+        return features
+    return torch.from_numpy(features[:]).to(device())

@@ -1,0 +1,204 @@
+"""From paired differences to verdicts: the rules S, CH, E and NI, decided before any run.
+
+A part is one tested link of a claim; a claim holds when all its parts do. Verdicts: holds,
+contradicted, undecided, not testable here; below MINIMUM replicates "estimate only", and
+"not run" where a system is missing.
+Notebook: claims.ipynb.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import stats
+
+MINIMUM = 5  # replicates below which no verdict is given
+DELTA = {"map": 0.01, "f1": 0.02, "auc": 0.02, "error": 0.03}  # equivalence margins by metric
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tested link: its estimate, 95 % interval, p value and what the rule says of it."""
+
+    name: str
+    rule: str
+    estimate: float
+    low: float
+    high: float
+    p: float
+    outcome: str
+    replicates: int
+    needed: int | None = None  # replicates that the observed spread would need; None: unknown
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A paper's claim: where it stands, what decides it, and the verdict on its parts."""
+
+    name: str
+    place: str
+    text: str
+    parts: list[Part]
+    beside: list[Part] = field(default_factory=list)  # other metrics and controls: never decide
+    verdict: str = "undecided"
+    note: str = ""
+
+
+def two_level_interval(d: np.ndarray, resampled: np.ndarray | None, level: float = 0.95):
+    """Bootstrap interval of the mean: over replicates, then over source-grouped clips.
+
+    d: (replicates,) paired differences; resampled: (replicates, resamples) the same differences
+    on resampled clips (each centred on its own replicate), or None for one level only.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.integers(len(d), size=(10_000, len(d)))
+    draws = d[rows]
+    if resampled is not None:
+        # the spread of the resamples around their own mean is what the choice of clips adds
+        spread = resampled - resampled.mean(1, keepdims=True)
+        draws = draws + spread[rows, rng.integers(resampled.shape[1], size=rows.shape)]
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(draws.mean(1), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def replicates_needed(d: np.ndarray) -> int | None:
+    """The smallest number of replicates at which this mean and spread would reach p < 0.05."""
+    mean, sd = abs(np.mean(d)), np.std(d, ddof=1)
+    counts = np.arange(2, 1001)
+    reached = mean > stats.t.ppf(1 - LEVEL / 2, counts - 1) * sd / np.sqrt(counts)
+    return int(counts[reached][0]) if reached.any() else None
+
+
+def better(name: str, d, resampled=None) -> Part:
+    """Rule S: paired t over replicates, two-sided, and the two-level interval off zero."""
+    d = np.asarray(d, float)
+    if len(d) < 2:
+        return Part(name, "S", float(d.mean()), np.nan, np.nan, np.nan, "undecided", len(d))
+    resampled = None if resampled is None else np.asarray(resampled, float)
+    low, high = two_level_interval(d, resampled)
+    p = float(stats.ttest_1samp(d, 0).pvalue) if np.ptp(d) else float(np.mean(d) == 0)
+    outcome = "undecided"
+    if p < LEVEL and low > 0:
+        outcome = "holds"
+    elif p < LEVEL and high < 0:
+        outcome = "contradicted"
+    return Part(name, "S", float(d.mean()), low, high, p, outcome, len(d), replicates_needed(d))
+
+
+def equivalent(name: str, d, delta: float) -> Part:
+    """Rule E: two one-sided tests; the 90 % interval lies within +-delta, or wholly outside."""
+    d = np.asarray(d, float)
+    if len(d) < 2:
+        return Part(name, "E", float(d.mean()), np.nan, np.nan, np.nan, "undecided", len(d))
+    half = stats.t.ppf(0.95, len(d) - 1) * stats.sem(d)
+    low, high = d.mean() - half, d.mean() + half
+    p = max(
+        float(stats.ttest_1samp(d, -delta, alternative="greater").pvalue),
+        float(stats.ttest_1samp(d, delta, alternative="less").pvalue),
+    )
+    outcome = "undecided"
+    if -delta < low and high < delta:
+        outcome = "holds"
+    elif low > delta or high < -delta:
+        outcome = "contradicted"
+    needed = _needed_within(d, delta)
+    return Part(name, "E", float(d.mean()), float(low), float(high), p, outcome, len(d), needed)
+
+
+def _needed_within(d: np.ndarray, delta: float) -> int | None:
+    """The smallest number of replicates at which this mean and spread would lie within +-delta."""
+    counts = np.arange(2, 1001)
+    half = stats.t.ppf(0.95, counts - 1) * np.std(d, ddof=1) / np.sqrt(counts)
+    reached = abs(np.mean(d)) + half < delta
+    return int(counts[reached][0]) if reached.any() else None
+
+
+def not_worse(name: str, d, delta: float) -> Part:
+    """Rule NI: the one-sided 95 % bound lies above -delta; contradicted where wholly below."""
+    d = np.asarray(d, float)
+    if len(d) < 2:
+        return Part(name, "NI", float(d.mean()), np.nan, np.nan, np.nan, "undecided", len(d))
+    half = stats.t.ppf(0.95, len(d) - 1) * stats.sem(d)
+    low, high = float(d.mean() - half), float(d.mean() + half)
+    p = float(stats.ttest_1samp(d, -delta, alternative="greater").pvalue)
+    outcome = "holds" if low > -delta else "contradicted" if high < -delta else "undecided"
+    return Part(name, "NI", float(d.mean()), low, high, p, outcome, len(d))
+
+
+def from_draws(name: str, rule: str, estimate: float, draws: np.ndarray, replicates: int) -> Part:
+    """A part whose statistic has only a bootstrap: holds where 95 % of it lies above zero."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    p = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
+    p = float(min(1.0, max(p, 2 / len(draws))))
+    outcome = "holds" if low > 0 else "contradicted" if high < 0 else "undecided"
+    return Part(name, rule, float(estimate), float(low), float(high), p, outcome, replicates)
+
+
+def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[Claim]:
+    """Verdicts for all claims together: Benjamini-Hochberg over them, Holm inside a chain.
+
+    ``testable`` maps a claim's name to the precondition that failed; such claims read "not
+    testable here" and take no part in the correction.
+    """
+    testable = testable or {}
+    counted = [c for c in claims if c.name not in testable and _countable(c)]
+    adjusted = {}
+    if counted:
+        values = stats.false_discovery_control([claim_p(c)[0] for c in counted])
+        adjusted = {c.name: v for c, v in zip(counted, values, strict=True)}
+    return [_decided(c, testable, adjusted) for c in claims]
+
+
+def claim_p(claim: Claim) -> tuple[float, str]:
+    """(p value of a claim, the name of the link that contradicts it or "").
+
+    To hold, all links must: the largest p counts. To be contradicted, one link must be once its
+    siblings are corrected for: its p after Holm counts.
+    """
+    order = sorted(claim.parts, key=_against)
+    steps = [_against(part) * (len(order) - k) for k, part in enumerate(order)]
+    for part, p in zip(order, np.maximum.accumulate(steps), strict=True):
+        if part.outcome == "contradicted" and p < LEVEL:
+            return float(p), part.name
+    return max(part.p for part in claim.parts), ""
+
+
+def _against(part: Part) -> float:
+    """The p value of what a link's outcome says; those of rules E and NI speak for the claim."""
+    one_sided = part.rule in ("E", "NI") and part.outcome == "contradicted"
+    return 1 - part.p if one_sided else part.p
+
+
+def _countable(claim: Claim) -> bool:
+    enough = all(part.replicates >= MINIMUM for part in claim.parts)
+    return bool(claim.parts) and enough and all(np.isfinite(p.p) for p in claim.parts)
+
+
+def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
+    reason = testable.get(claim.name, "")
+    if not claim.parts:
+        return replace(claim, verdict="not run")
+    if not _countable(claim):
+        few = min(part.replicates for part in claim.parts) < MINIMUM
+        note = f"fewer than {MINIMUM} replicates" if few else "a score is missing"
+        return replace(claim, verdict="estimate only", note="; ".join(filter(None, (note, reason))))
+    if reason:
+        return replace(claim, verdict="not testable here", note=reason)
+    against, p = claim_p(claim)[1], adjusted[claim.name]
+    if against and p < LEVEL:
+        return replace(claim, verdict="contradicted", note=against)
+    if all(part.outcome == "holds" for part in claim.parts):
+        if p < LEVEL:
+            return replace(claim, verdict="holds")
+        return replace(claim, verdict="undecided", note=f"p = {p:.2f} among all the claims")
+    return replace(claim, verdict="undecided", note=_needed(claim))
+
+
+def _needed(claim: Claim) -> str:
+    """How many replicates the links that do not hold would need, as far as that is known."""
+    left = [part for part in claim.parts if part.outcome != "holds" and part.needed]
+    more = [part.needed for part in left if part.needed > part.replicates]
+    if more:
+        return f"the observed spread would need {max(more)} replicates"
+    return "the choice of test clips leaves the sign open" if left else ""
