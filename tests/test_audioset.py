@@ -97,7 +97,7 @@ MIDS = [x.split(",")[1] for x in (FILES / audioset.CLASSES).read_text().splitlin
 
 
 def test_the_splits_hold_what_the_lists_say_and_nothing_broken(root):
-    corpus = corpora.load(SPEC, 0)
+    corpus = audioset.load(SPEC, 0)
     assert corpus.labels == ("Speech", "Dog", "Siren", "Rain")
     found = {name: ids(split) for name, split in corpus.splits.items()}
     whole = {y for y in YTIDS if not any(state[0] == y[0] for state in STATES if state[0] != "r")}
@@ -108,11 +108,11 @@ def test_the_splits_hold_what_the_lists_say_and_nothing_broken(root):
         truth = [[mid in YTIDS[y] for mid in MIDS] for y in ids(split)]
         np.testing.assert_array_equal(split.clip_labels, truth)
         assert split.clip_labels.dtype == np.uint8 and isinstance(split.clip_labels, np.memmap)
-    assert corpora.load(SPEC, 5)["train"].clips == corpus["train"].clips
+    assert audioset.load(SPEC, 5)["train"].clips == corpus["train"].clips
 
 
 def test_missing_broken_and_short_files_are_counted_and_listed(root):
-    about = corpora.load(SPEC, 0).about
+    about = audioset.load(SPEC, 0).about
     assert "of 18 segments 1 have no recording, 3 a broken one (left out), 1 a short one" in about
     listed = corpora.cache_root() / about.partition("listed in ")[2].partition(" of the cache")[0]
     lines = [line.split("\t") for line in listed.read_text().splitlines()]
@@ -124,7 +124,7 @@ def test_missing_broken_and_short_files_are_counted_and_listed(root):
 
 
 def test_features_are_the_log_mel_of_the_clips_that_are_left(root):
-    corpus = corpora.load(SPEC, 0)
+    corpus = audioset.load(SPEC, 0)
     for split in corpus.splits.values():
         shards = split.features(FRONT_ENDS[FRONT_END])
         assert shards.shape == (len(split), 250, 64) and shards[:].dtype == np.float16
@@ -136,14 +136,14 @@ def test_features_are_the_log_mel_of_the_clips_that_are_left(root):
 
 
 def test_single_shards_can_be_made_by_anyone(root):
-    train = corpora.load(SPEC, 0)["train"]
+    train = audioset.load(SPEC, 0)["train"]
     shards = range(-(-len(train) // corpora.SHARD))  # as `wsaed.runs.prepare` counts them
     apart = np.concatenate([train.features(FRONT_END, only=k)[:] for k in shards])
     np.testing.assert_array_equal(apart, train.features(FRONT_END)[: len(apart)])
 
 
 def test_events_of_the_strong_list(root):
-    corpus = corpora.load(SPEC, 0)
+    corpus = audioset.load(SPEC, 0)
     test = corpus["test"]
     events = dict(zip(ids(test), test.events, strict=True))
     assert [e[:3] for e in events["qqqqqqqqqqq"]] == [("Dog", 0.0, 1.25), ("Siren", 4.1, 10.0)]
@@ -154,7 +154,7 @@ def test_events_of_the_strong_list(root):
 
 
 def test_train_grows_from_its_own_beginning_and_shares_its_shards(root):
-    small, whole = (corpora.load({**SPEC, "train": n}, 0)["train"] for n in (6, 0))
+    small, whole = (audioset.load({**SPEC, "train": n}, 0)["train"] for n in (6, 0))
     assert whole.clips[: len(small)] == small.clips
     paths = small.features(FRONT_END).paths
     assert paths == whole.features(FRONT_END).paths[: len(paths)]
@@ -174,10 +174,10 @@ def test_both_sides_of_the_hold_out_have_every_class(seed):
 
 def test_a_hold_out_that_can_not_have_every_class_says_what_can(root):
     with pytest.raises(ValueError, match="give a number from") as error:
-        corpora.load({**SPEC, "validation": 1}, 0)
+        audioset.load({**SPEC, "validation": 1}, 0)
     one_line(error)
     with pytest.raises(ValueError, match="give a number from"):
-        corpora.load({**SPEC, "validation": 13}, 0)
+        audioset.load({**SPEC, "validation": 13}, 0)
 
 
 GOOD = 'aaaaaaaaaaa, 0.000, 10.000, "/m/09x0r"\n'
@@ -226,26 +226,26 @@ def test_bad_input_gets_one_line(root, monkeypatch):
     ]
     for more, said in cases:
         with pytest.raises(ValueError) as error:
-            corpora.load(SPEC | more, 0)
+            audioset.load(SPEC | more, 0)
         assert said in one_line(error)
     with open(root / "unbalanced_train_segments.csv", "a") as file:
         file.write('ddddddddddd, 0.000, 10.000, "/m/09x0r"\n')
     with pytest.raises(ValueError, match="ddddddddddd is listed twice"):
-        corpora.load(SPEC, 0)
+        audioset.load(SPEC, 0)
     (root / "eval_segments.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"no eval_segments.csv.*fetch") as error:
-        corpora.load(SPEC, 0)
+        audioset.load(SPEC, 0)
     one_line(error)
     monkeypatch.delenv("AUDIOSET")
     with pytest.raises(ValueError, match="AUDIOSET is not set"):
-        corpora.load(SPEC, 0)
+        audioset.load(SPEC, 0)
 
 
 def test_a_list_shorter_than_its_header_says_is_told(root):
     path = root / "unbalanced_train_segments.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     said = "unbalanced_train_segments.csv has 7 of the 8 segments that its header states"
-    assert said in corpora.load(SPEC, 0).about
+    assert said in audioset.load(SPEC, 0).about
 
 
 def test_names_are_matched_by_the_whole_id():
@@ -261,18 +261,18 @@ def test_names_are_matched_by_the_whole_id():
 
 
 def test_a_file_that_arrives_later_is_found_and_changes_the_fingerprint(root):
-    before, old = corpora.load(SPEC, 0), audioset.fingerprint(SPEC)
+    before, old = audioset.load(SPEC, 0), audioset.fingerprint(SPEC)
     assert audioset.fingerprint(SPEC) == old
     part = root / "audio/unbalanced_train_segments/part01"
     shutil.copy(part / "Yjjjjjjjjjjj.wav", part / "Ymmmmmmmmmmm.wav")
-    after = corpora.load(SPEC, 0)
+    after = audioset.load(SPEC, 0)
     assert sum(map(len, after.splits.values())) == sum(map(len, before.splits.values())) + 1
     assert audioset.fingerprint(SPEC) != old and "0 have no recording" in after.about
     # overwritten in place: no folder changes, so the user has to ask
     (part / "Ylllllllllll.wav").write_bytes((part / "Yjjjjjjjjjjj.wav").read_bytes())
-    assert "3 a broken one" in corpora.load(SPEC, 0).about
+    assert "3 a broken one" in audioset.load(SPEC, 0).about
     audioset.scan(root, again=True)
-    assert "2 a broken one" in corpora.load(SPEC, 0).about
+    assert "2 a broken one" in audioset.load(SPEC, 0).about
 
 
 def test_a_lost_disk_is_not_taken_for_broken_files(root, monkeypatch):
@@ -283,13 +283,13 @@ def test_a_lost_disk_is_not_taken_for_broken_files(root, monkeypatch):
         patch.setattr(audioset.Path, "read_bytes", read_bytes)
         patch.setattr(audioset, "fingerprint", lambda spec: "")
         with pytest.raises(OSError, match="Input/output error") as error:
-            corpora.load(SPEC, 0)
+            audioset.load(SPEC, 0)
         one_line(error)
-    assert "3 a broken one" in corpora.load(SPEC, 0).about
+    assert "3 a broken one" in audioset.load(SPEC, 0).about
 
 
 def test_a_full_disk_and_features_of_other_code_stop_in_one_line(root, monkeypatch):
-    train = corpora.load(SPEC, 0)["train"]
+    train = audioset.load(SPEC, 0)["train"]
     with monkeypatch.context() as patch:
         patch.setattr(audioset.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 9))
         with pytest.raises(OSError, match="set CACHE") as error:
@@ -361,7 +361,7 @@ def test_the_command_builds_in_parallel_and_reports_errors_in_one_line(root, cap
     two = {**os.environ, "JOBS": "2"}
     done = subprocess.run(command, env=two, capture_output=True, text=True, check=True)
     assert "3 a broken one" in done.stdout and "clips are ready" in done.stderr
-    train = corpora.load(SPEC, 0)["train"]
+    train = audioset.load(SPEC, 0)["train"]
     for i in (0, len(train) - 1):
         wanted = log_mel(train.waveform(i), FRONT_ENDS[FRONT_END])
         np.testing.assert_array_equal(train.features(FRONT_END)[i], wanted)

@@ -83,7 +83,7 @@ def epochs(spec: dict) -> int:
 
 
 def costs(paper: str, artefact: str) -> pd.DataFrame:
-    """What an artefact trains in each profile; clip passes are in thousands, replicates included.
+    """What an artefact trains in each profile; runs and clip passes count every replicate.
 
     Runs that another artefact has trained already cost nothing again. A profile that takes a
     whole corpus has no number of passes here.
@@ -92,11 +92,16 @@ def costs(paper: str, artefact: str) -> pd.DataFrame:
     for path in sorted((code.ROOT / "params").glob(f"*/{paper}.yaml")):
         profile = path.parent.name
         p, wanted = runs.parameters(profile, paper), module.artefacts(profile)[artefact]
-        specs = [spec for name, spec in module.systems(p).items() if name in wanted]
-        every = {k: v for spec in specs for k, v in runs_of(spec).items() if "budget" in v}
-        passes = sum(v["budget"]["epochs"] for v in every.values()) * p["train_clips"]
-        thousands = round(passes * p["replicates"] / 1000, 1) or ""
-        rows.append((profile, len(specs), p["replicates"], len(every) * p["replicates"], thousands))
+        specs = {name: spec for name, spec in module.systems(p).items() if name in wanted}
+        every = {
+            (key, r): run["budget"]["epochs"]
+            for name, spec in specs.items()
+            for key, run in runs_of(spec).items()
+            for r in range(module.replicates(name, p, p["replicates"]))
+            if "budget" in run
+        }
+        thousands = round(sum(every.values()) * p["train_clips"] / 1000, 1) or ""
+        rows.append((profile, len(specs), p["replicates"], len(every), thousands))
     heads = ["profile", "systems", "replicates", "runs", "thousand clip passes"]
     return pd.DataFrame(rows, columns=heads).sort_values("runs", ignore_index=True)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import joblib
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from wsaed import code, corpora, progress, training
 from wsaed.corpora import cache_root
@@ -182,7 +183,7 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
 def _job(spec: dict, replicate: int, environment: dict) -> float:
     try:
         train_one(spec, replicate, environment)
-    except (ValueError, FileNotFoundError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"
         raise RuntimeError(f"the run {name} failed: {reason}") from error
@@ -350,6 +351,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from committed records")
     options = parser.parse_args(arguments)
     results = options.results or code.ROOT / "results" / options.profile
+    if not (code.ROOT / "params" / options.profile).is_dir():
+        raise ValueError(f"params/{options.profile} does not exist: which profile?")
     found = sorted(path.stem for path in (code.ROOT / "params" / options.profile).glob("*.yaml"))
     for paper in found:
         module = importlib.import_module(f"wsaed.papers.{paper}")

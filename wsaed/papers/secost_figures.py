@@ -17,9 +17,19 @@ from wsaed.papers.secost_claims import values
 
 
 def gains(df, systems: list[str], against: str = "base") -> list[np.ndarray]:
-    """Relative change of mAP over ``against`` in percent, a (replicates,) array a system."""
-    base = values(df, against)
-    return [100 * (values(df, system) / base - 1) for system in systems]
+    """Relative change of mAP over ``against`` in percent, replicate by replicate, a system each."""
+    pairs = [shared(df, [system, against]) for system in systems]
+    return [
+        100 * (values(both, system) / values(both, against) - 1)
+        for both, system in zip(pairs, systems, strict=True)
+    ]
+
+
+def shared(df, systems: list[str]):
+    """The rows of the replicates that all of ``systems`` have: only those may be compared."""
+    counts = df.loc[systems].groupby("replicate").size()
+    everywhere = counts.index[counts == len(set(systems))]
+    return df[df.index.get_level_values("replicate").isin(everywhere)]
 
 
 def panel(axes, df, systems: list[str], x, published, label="measured", color=None) -> None:
