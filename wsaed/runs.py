@@ -370,7 +370,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # the importable module's functions, because workers can't be sent those of __main__
+    from wsaed import runs
+
     try:
-        main()
+        runs.main()
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         sys.exit(str(error).splitlines()[0])

@@ -44,6 +44,9 @@ class Shards:
         object.__setattr__(self, "arrays", arrays)
         object.__setattr__(self, "starts", np.cumsum([0] + [len(a) for a in arrays]))
 
+    def __reduce__(self):  # a spawned worker maps the files anew, it is not sent their content
+        return Shards, (self.paths,)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return (int(self.starts[-1]), *self.arrays[0].shape[1:])

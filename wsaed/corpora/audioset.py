@@ -11,7 +11,7 @@ A recording holds one segment, from the segment's start, and is found by its nam
 <YTID>.wav, <YTID>_<start in ms>.flac, <YTID>_<start>_<end>.ogg; any rate, any channels, any
 format that libsndfile reads (WAV, FLAC, Ogg, Opus, MP3; not M4A or WebM: convert those).
 
-Splits (SeCoST section 4.1): train is balanced + unbalanced without a held-out validation of 25,000
+Splits (SeCoST section 4): train is balanced + unbalanced without a held-out validation of 25,000
 that has every class; test is eval. They are drawn once, by a fixed seed, among the segments whose
 audio is there, so replicates differ in initialisation and order alone, and ``train: N`` is the
 beginning of a larger N. Every file is decoded before it enters a split; what is missing, broken

@@ -111,7 +111,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
         corpus["validation"].clip_labels, outputs["validation"]
     )
     scores |= tagging.training_quality(corpus, outputs["train"], y_bar)
-    if spec.get("localize"):
+    if spec.get("localize") and corpus["test"].events is not None:
         scores |= localization(plain, corpus, features["test"], front_end, replicate)
     return scores
 
@@ -122,7 +122,8 @@ WEIGHTS = "net.safetensors"
 def localization(net, corpus, features, front_end, replicate: int) -> dict:
     """Claim A11: frame AUC of segment scores inside positive clips, and of plain frame energy.
 
-    A segment's score stands at its centre and is interpolated to the frames between.
+    A segment's score stands at its centre and is interpolated to the frames between. Clips that
+    nobody annotated strongly (events None) take no part.
     """
     split, times = corpus["test"], (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
     net.eval()
@@ -133,7 +134,7 @@ def localization(net, corpus, features, front_end, replicate: int) -> dict:
         with torch.inference_mode():
             p = net(x)[0][0].float().cpu().numpy()
         centres = net.segment_times(len(p), front_end)
-        for label, spans in activity(corpus, split.events[i]).items():
+        for label, spans in activity(split.events[i] or []).items():
             here = np.any([(times >= on) & (times < off) for on, off in spans], axis=0)
             active.append(here)
             clips.append(i)
@@ -146,7 +147,7 @@ def localization(net, corpus, features, front_end, replicate: int) -> dict:
     return scores
 
 
-def activity(corpus, events) -> dict[str, list[tuple[float, float]]]:
+def activity(events) -> dict[str, list[tuple[float, float]]]:
     """Label -> its spans in seconds, for the labels that a clip's events carry."""
     spans = {}
     for event in events:

@@ -62,7 +62,7 @@ def base_spec(p: dict, **corpus) -> dict:
         "method": "secost",
         "net": {"name": "wels_net", "width": p["width"]},
         "corpus": {"name": p["corpus"]}
-        | (shape if p["corpus"] == "soundscapes" else {})
+        | (shape if p["corpus"] == "soundscapes" else {"front_end": p["front_end"]})
         | sizes
         | corpus,
         "front_end": p["front_end"],

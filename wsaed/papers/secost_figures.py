@@ -27,8 +27,9 @@ def gains(df, systems: list[str], against: str = "base") -> list[np.ndarray]:
 
 def shared(df, systems: list[str]):
     """The rows of the replicates that all of ``systems`` have: only those may be compared."""
-    counts = df.loc[systems].groupby("replicate").size()
-    everywhere = counts.index[counts == len(set(systems))]
+    names = sorted(set(systems))
+    counts = df.loc[names].groupby("replicate").size()
+    everywhere = counts.index[counts == len(names)]
     return df[df.index.get_level_values("replicate").isin(everywhere)]
 
 
