@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 import time
+import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -170,6 +171,8 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
     Raises RuntimeError in one line that names the run when one fails.
     """
     todo = waves(wanted)
+    # joblib replaces a worker that holds a corpus in memory, and warns; nothing is lost by it
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if todo:
         with pool() as parallel, progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
             prepare(parallel, [run for wave in todo for run in wave])
@@ -183,6 +186,8 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
 def _job(spec: dict, replicate: int, environment: dict) -> float:
     try:
         train_one(spec, replicate, environment)
+    except SystemExit:
+        os._exit(1)  # the parent has ended: a pool's worker would wait for it for ever
     except (ValueError, OSError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"

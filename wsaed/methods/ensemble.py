@@ -16,7 +16,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     corpus = corpora.load(spec["corpus"], replicate)
     for name in corpus.splits:
         outputs = np.mean([np.load(t / f"{name}.npy").astype(np.float32) for t in teachers], 0)
-        np.save(folder / f"{name}.npy", outputs.astype(np.float16))
+        np.save(folder / f"{name}.npy", outputs)
     scores = tagging.tagging_scores(corpus["test"], np.load(folder / "test.npy"), replicate)
     validation = np.load(folder / "validation.npy")
     scores["validation_map_noisy"] = tagging.map_of(corpus["validation"].clip_labels, validation)

@@ -6,6 +6,7 @@ trained in dependency order by `wsaed.runs`. Notebook: secost/method.ipynb.
 
 import importlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -102,8 +103,8 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
         tell=tell,
     )
     outputs = {name: tagging.predict(plain, features[name]) for name in corpus.splits}
-    for name, p in outputs.items():
-        np.save(folder / f"{name}.npy", p.astype(np.float16))
+    for name, p in outputs.items():  # half precision ties scores, which only a target may do
+        np.save(folder / f"{name}.npy", p.astype(np.float16) if name == "train" else p)
     save_file({k: v.cpu().contiguous() for k, v in plain.state_dict().items()}, folder / WEIGHTS)
     scores = {"loss": [round(row["loss"], 5) for row in rows]}
     scores |= tagging.tagging_scores(corpus["test"], outputs["test"], replicate)
@@ -112,39 +113,53 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     )
     scores |= tagging.training_quality(corpus, outputs["train"], y_bar)
     if spec.get("localize") and corpus["test"].events is not None:
-        scores |= localization(plain, corpus, features["test"], front_end, replicate)
+        scores |= localization(plain, corpus, features["test"], front_end)
     return scores
 
 
 WEIGHTS = "net.safetensors"
 
 
-def localization(net, corpus, features, front_end, replicate: int) -> dict:
+def localization(net, corpus, features, front_end) -> dict:
     """Claim A11: frame AUC of segment scores inside positive clips, and of plain frame energy.
 
-    A segment's score stands at its centre and is interpolated to the frames between. Clips that
-    nobody annotated strongly (events None) take no part.
+    Clips that nobody annotated strongly (events None) take no part.
     """
-    split, times = corpus["test"], (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
+    found = list(frame_scores(net, corpus, features, front_end, range(len(features))))
+    active, scores = [one.active for one in found], {}
+    for name in ("model", "energy"):
+        auc, count = scoring.localization_auc([getattr(one, name) for one in found], active)
+        scores |= {f"frame_auc_{name}": auc, "frame_auc_count": count}
+    return scores
+
+
+class FrameScores(NamedTuple):
+    """One label of one test clip: scores a frame (frames,), and whether it sounds there."""
+
+    clip: int
+    label: str
+    model: np.ndarray
+    energy: np.ndarray
+    active: np.ndarray
+
+
+def frame_scores(net, corpus, features, front_end, clips):
+    """Give a `FrameScores` for every label that sounds in the test clips with these numbers.
+
+    A segment's score stands at its centre and is interpolated to the frames between.
+    """
+    times = (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
     net.eval()
-    found = {"model": [], "energy": []}
-    active, clips = [], []
-    for i in range(len(split)):
+    for i in clips:
         x = torch.as_tensor(features[i : i + 1]).float().to(training.device())
         with torch.inference_mode():
             p = net(x)[0][0].float().cpu().numpy()
+        energy = np.log(np.exp(x[0].cpu().numpy()).sum(1))
         centres = net.segment_times(len(p), front_end)
-        for label, spans in activity(split.events[i] or []).items():
-            here = np.any([(times >= on) & (times < off) for on, off in spans], axis=0)
-            active.append(here)
-            clips.append(i)
-            found["model"].append(np.interp(times, centres, p[:, corpus.labels.index(label)]))
-            found["energy"].append(np.log(np.exp(x[0].cpu().numpy()).sum(1)))
-    scores = {}
-    for name, values in found.items():
-        auc, count = scoring.localization_auc(values, active)
-        scores |= {f"frame_auc_{name}": auc, "frame_auc_count": count}
-    return scores
+        for label, spans in activity(corpus["test"].events[i] or []).items():
+            active = np.any([(times >= on) & (times < off) for on, off in spans], axis=0)
+            model = np.interp(times, centres, p[:, corpus.labels.index(label)])
+            yield FrameScores(i, label, model, energy, active)
 
 
 def activity(events) -> dict[str, list[tuple[float, float]]]:

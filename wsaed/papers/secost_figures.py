@@ -6,7 +6,6 @@ Notebooks: secost/figure_2.ipynb, figure_3.ipynb, localization.ipynb.
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 
 from wsaed import corpora, report, runs, scoring
@@ -73,17 +72,10 @@ def localized(spec: dict, replicate: int, clips: int):
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     net = method.build(spec, len(corpus.labels)).eval()
     net.load_state_dict(load_file(runs.folder(spec, replicate) / method.WEIGHTS))
-    features = corpus["test"].features(front_end)
-    times = (np.arange(features.shape[1]) + 0.5) / front_end.frames_per_second
+    features, clips = corpus["test"].features(front_end), range(min(clips, len(corpus["test"])))
+    times = (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
     found = []
-    for i in range(min(clips, len(corpus["test"]))):
-        x = torch.from_numpy(features[i : i + 1]).float()
-        with torch.inference_mode():
-            p = net(x)[0][0].numpy()
-        energy, centres = np.log(np.exp(x[0].numpy()).sum(1)), net.segment_times(len(p), front_end)
-        for label, spans in method.activity(corpus, corpus["test"].events[i] or []).items():
-            active = np.any([(times >= on) & (times < off) for on, off in spans], axis=0)
-            model = np.interp(times, centres, p[:, corpus.labels.index(label)])
-            aucs = [scoring.localization_auc([v], [active])[0] for v in (model, energy)]
-            found.append(Localized(i, label, model, energy, active, *aucs))
+    for one in method.frame_scores(net, corpus, features, front_end, clips):
+        aucs = [scoring.localization_auc([v], [one.active])[0] for v in (one.model, one.energy)]
+        found.append(Localized(*one, *aucs))
     return corpus, times, [one for one in found if np.isfinite(one.auc)]
