@@ -20,7 +20,7 @@ from wsaed.corpora import audioset
 from wsaed.features import FRONT_ENDS, log_mel
 
 FILES = Path(__file__).parent / "audioset_files"
-FRONT_END = "secost_40ms"
+FRONT_END = "secost_50ms"
 SPEC = {"name": "audioset", "validation": 4}
 # name and rate of each recording, as different downloaders leave them
 AUDIO = {
@@ -321,7 +321,7 @@ def slowly(pieces):
         yield piece[len(piece) // 2 :]
 
 audioset._write = lambda path, pieces: write(path, slowly(pieces))
-sys.exit(audioset.main(["--validation", "4", "--front-end", "secost_40ms"]))
+sys.exit(audioset.main(["--validation", "4", "--front-end", "secost_50ms"]))
 """
 
 

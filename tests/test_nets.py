@@ -117,7 +117,7 @@ def test_receptive_field_by_perturbing_frames(pool):
 
 def test_segment_times_and_rate_at_both_hops():
     net = narrow(SPECS[0])
-    secost, coarse = FRONT_ENDS["secost"], FRONT_ENDS["secost_40ms"]
+    secost, coarse = FRONT_ENDS["secost"], FRONT_ENDS["secost_50ms"]
     times = net.segment_times(29, secost)
     torch.testing.assert_close(times.diff(), torch.full((28,), 0.32))
     assert float(times[0]) == pytest.approx(0.475)

@@ -22,7 +22,7 @@ def spec(epochs=2, **changes):
         "method": "secost",
         "net": {"name": "wels_net", "width": 0.125},
         "corpus": CORPUS,
-        "front_end": "secost_40ms",
+        "front_end": "secost_50ms",
         "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
         "draw": 0,
     } | changes

@@ -36,7 +36,7 @@ def test_a_run_keeps_weights_that_give_its_outputs_again(cache):  # noqa: F811
     corpus = corpora.load(spec()["corpus"], 0)
     net = secost.build(spec(), len(corpus.labels))
     net.load_state_dict(load_file(home / secost.WEIGHTS))
-    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_40ms"])[:])
+    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_50ms"])[:])
     again = tagging.predict(net, x)
     assert np.load(home / "test.npy") == pytest.approx(again, abs=1e-3)
     # a student's target lies between the labels and what its teacher said

@@ -170,7 +170,7 @@ def test_features_are_shared_across_noise_and_sizes(tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE", str(tmp_path))
     monkeypatch.setattr(soundscapes, "SHARD", 8)
     monkeypatch.setattr("wsaed.corpora.SHARD", 8)
-    front_end = FRONT_ENDS["secost_40ms"]
+    front_end = FRONT_ENDS["secost_50ms"]
     first = load({**SMALL, "train": 18}, 0)["train"].features(front_end)
     made = sorted(tmp_path.rglob("*.npy"))
     assert first.shape == (18, 250, 64) and len(made) == 3

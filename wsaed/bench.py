@@ -99,8 +99,8 @@ def log_mels(part: str, f: FrontEnd, times: int) -> Iterator[Row]:
 def networks(quick: bool) -> Iterator[Row]:
     """WELS-Net forward and backward, against the matrix-multiply rate of the same device."""
     gpu = torch.cuda.is_available()
-    small = FRONT_ENDS["secost_40ms"]
-    yield from network("WELS-Net 1/8, 250 x 64", 0.125, 60, small, "cpu", 32, quick)
+    small = FRONT_ENDS["secost_50ms"]
+    yield from network("WELS-Net 1/8, 200 x 64", 0.125, 60, small, "cpu", 32, quick)
     full = ("WELS-Net, table 1", 1.0, 527, FRONT_ENDS["secost"])
     yield from network(*full, "cpu", 1 if quick else 4, quick)
     if gpu:
@@ -195,7 +195,7 @@ def scenes(quick: bool) -> Iterator[Row]:
     spec = {"name": "soundscapes", "shape": "ontology", "bank": None}
     spec |= {"train": count + 1, "validation": 1, "test": 1}
     split = corpora.load(spec, 0)["train"]
-    front_end = FRONT_ENDS["secost_40ms"]
+    front_end = FRONT_ENDS["secost_50ms"]
     with threads(1):
         split.waveform(count)
         start = time.perf_counter()
@@ -207,7 +207,7 @@ def scenes(quick: bool) -> Iterator[Row]:
         made = time.perf_counter() - start
     part = "soundscapes, one thread"
     yield part, "ten-second scenes mixed", count / mixed, "scenes/s"
-    yield part, "log-mel, secost_40ms", count / made, "scenes/s"
+    yield part, "log-mel, secost_50ms", count / made, "scenes/s"
     yield part, "both", count / (mixed + made), "scenes/s"
 
 

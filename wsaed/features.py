@@ -37,8 +37,8 @@ class FrontEnd:
 FRONT_ENDS = {
     # SeCoST section 2: 16 kHz, 64 mels, 16 ms window, 10 ms hop (the rest: see `log_mel`)
     "secost": FrontEnd(16_000, 512, 256, 160, 64),
-    # the same band at a quarter of the frames, for machines without a GPU
-    "secost_40ms": FrontEnd(16_000, 1024, 1024, 640, 64),
+    # the same band at a fifth of the frames, for machines without a GPU
+    "secost_50ms": FrontEnd(16_000, 1024, 1024, 800, 64),
 }
 
 

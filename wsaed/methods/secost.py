@@ -75,7 +75,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     on_device = torch.from_numpy(y_bar).to(training.device())
     plain = initialised(spec, len(corpus.labels), replicate, features["train"])
     net = training.distribute(plain)
-    adam = torch.optim.Adam(net.parameters(), budget["learning_rate"])
+    adam = torch.optim.Adam(net.parameters(), budget["learning_rate"], fused=True)
 
     def step(batch, epoch):
         x, rows = batch

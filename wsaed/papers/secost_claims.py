@@ -219,17 +219,24 @@ def _noise_slope(df) -> Part:
 def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """What the baseline must show before the cascade is judged, and the claims that fall without.
 
-    The base must lie mid-scale, and must know of missing labels what a teacher could pass on.
+    The base must lie mid-scale (on the true labels where they are known: the annotated ones cap
+    any mAP), and must know of missing labels what a teacher could pass on.
     Where nobody knows the true labels, as on AudioSet, the second can't be measured.
     """
     table = pd.DataFrame(columns=["precondition", "measured", "needed", "met"])
     if "base" not in df.index:
         return table, {}
     failed, (low, high) = "", MAP_RANGE
-    score = float(values(df, "base").mean())
+    true = "map_clean" in df and df.loc["base", "map_clean"].notna().all()
+    score = float(values(df, "base", "map_clean" if true else METRIC).mean())
     if not low <= score <= high:
         failed = f"the base's mAP of {score:.2f} is off the scale's middle"
-    table.loc[0] = ("mAP of the base", score, f"{low} to {high}", not failed)
+    table.loc[0] = (
+        "mAP of the base, true labels" if true else "mAP of the base",
+        score,
+        f"{low} to {high}",
+        not failed,
+    )
     if "train_missing_auc" in df and df.loc["base", "train_missing_auc"].notna().all():
         auc = float(values(df, "base", "train_missing_auc").mean())
         table.loc[1] = MISSING, auc, f">= {MISSING_AUC}", auc >= MISSING_AUC
