@@ -31,6 +31,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import joblib
@@ -199,7 +200,7 @@ def _corpus(spec: dict, jobs: int) -> Corpus:
         clips = [(segments.ids[i], *files[i], long[i]) for i in rows]
         starts = range(0, len(clips), corpora.SHARD)
         blocks[split] = [clips[k : k + corpora.SHARD] for k in starts]
-    together = sum(blocks.values(), [])
+    together = [*chain(*blocks.values())]
     build(root, together, FRONT_ENDS.get(spec.get("front_end")), jobs)
     wrong = [_paths(block, None)[0].read_text(encoding="utf-8") for block in together]
     wrong = [line.split("\t") for text in wrong for line in text.splitlines()]
@@ -212,15 +213,9 @@ def _corpus(spec: dict, jobs: int) -> Corpus:
         clips, labels = [files[i][0] for i in rows], segments.labels[rows].toarray()
         without = np.count_nonzero(~labels.any(0))
         notes += [f"{without} classes never occur in {name}"] if without else []
-        strong, events = root / audioset_lists.STRONG.get(name, ""), None
-        if strong.is_file():
-            named = {mid: names[k] for mid, k in mids.items()}
-            known, left_out = audioset_lists.read_strong(strong, named)
-            events = [known.get(segments.ids[i]) for i in rows]
-            notes.append(
-                f"{strong.name} gives events of {sum(e is not None for e in events):,} clips "
-                f"({left_out:,} events have labels outside the list)"
-            )
+        strong = root / audioset_lists.STRONG.get(name, "")
+        events, told = _events(strong, mids, names, [segments.ids[i] for i in rows])
+        notes += told
         features = partial(_features, root, blocks[name], len(rows))
         waveform = partial(_waveform, root, clips)
         splits[name] = Split(name, clips, events, labels, None, rows, features, waveform, RATE)
@@ -235,7 +230,19 @@ def _corpus(spec: dict, jobs: int) -> Corpus:
     return Corpus("audioset", names, splits, "; ".join([about, *notes]) + ".")
 
 
+def _events(path: Path, mids: dict, names: tuple, ids: list[str]) -> tuple[list | None, list[str]]:
+    """(events by clip, a note) of a strong list; (None, no note) where there is none."""
+    if not path.is_file():
+        return None, []
+    strong, left_out = audioset_lists.read_strong(path, {mid: names[k] for mid, k in mids.items()})
+    events = [strong.get(segment) for segment in ids]
+    known = sum(mine is not None for mine in events)
+    outside = f"{left_out:,} events have labels outside the list"
+    return events, [f"{path.name} gives events of {known:,} clips ({outside})"]
+
+
 def _listed(missing: list[str], wrong: list[list[str]]) -> Path:
+    """The file that lists what is missing, broken or short, named by its content."""
     lines = ["segment\tstate\tfile\tdetail", *(f"{segment}\tmissing\t\t" for segment in missing)]
     text = "\n".join([*lines, *map("\t".join, sorted(wrong))]) + "\n"
     path = cache_root() / "audioset" / f"missing_{_digest(text)}.tsv"
