@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from wsaed import code, runs
+from wsaed.corpora.soundscapes import DEFAULTS
+from wsaed.features import FRONT_ENDS
 from wsaed.papers import secost
 
 FIRST_SEED = 1000  # results use replicates 0, 1, 2, ...: never these
@@ -44,17 +46,22 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", dest="settings")
     parser.add_argument("--replicates", type=int, default=2)
     parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--note", default="", help="what else is different in this try")
     options = parser.parse_args()
     settings = {k: json.loads(v) for k, v in (s.split("=", 1) for s in options.settings)}
     p = runs.parameters(options.profile, options.paper)
     spec = changed(secost.base_spec(p), settings)
     seeds = range(FIRST_SEED, FIRST_SEED + options.replicates)
     records = runs.train([(spec, seed) for seed in seeds], "calibration")
+    front_end, snr = FRONT_ENDS[spec["front_end"]], spec["corpus"].get("snr", DEFAULTS["snr"])
     row = {
         "corpus": spec["corpus"].get("bank") or spec["corpus"]["name"],
-        "settings": json.dumps(settings),
+        "hop": f"{1000 / front_end.frames_per_second:g} ms",
+        "train": spec["corpus"]["train"],
+        "snr": f"{snr[0]:g} to {snr[1]:g}",
+        **{name: spec["budget"][name] for name in BUDGET},
+        "note": options.note,
         "replicates": options.replicates,
-        "code": records[0]["code"],
     }
     for name in SCORES:
         row[name] = round(float(np.mean([r["scores"][name] for r in records])), 4)

@@ -9,19 +9,19 @@ from tqdm.auto import tqdm
 
 
 @contextlib.contextmanager
-def bar(title: str, total: float, every: float = 30.0):
-    """Give a function to call with the epochs done. HEADLESS=1 keeps it silent (under nbval)."""
+def bar(title: str, total: float, unit: str = "epochs", every: float = 30.0):
+    """Give a function to call with the units done. HEADLESS=1 keeps it silent (under nbval)."""
     if os.environ.get("HEADLESS") == "1":
         yield lambda done: None
     elif sys.stderr.isatty() or "JPY_PARENT_PID" in os.environ:
         form = "{l_bar}{bar}| {elapsed}, {remaining} to go, {rate_noinv_fmt}"
-        with tqdm(total=total, desc=title, bar_format=form, unit=" epochs") as shown:
+        with tqdm(total=total, desc=title, bar_format=form, unit=f" {unit}") as shown:
             yield shown.update
     else:
-        yield _lines(title, total, every)
+        yield _lines(title, total, unit, every)
 
 
-def _lines(title: str, total: float, every: float):
+def _lines(title: str, total: float, unit: str, every: float):
     began = last = time.monotonic()
     done = 0.0
 
@@ -33,7 +33,7 @@ def _lines(title: str, total: float, every: float):
             left = spent * (total - done) / max(done, 1e-9)
             print(
                 f"{title}: {done / total:.0%} after {spent / 60:.1f} min, "
-                f"about {left / 60:.1f} min to go, {60 * done / max(spent, 1e-9):.1f} epochs/min",
+                f"about {left / 60:.1f} min to go, {60 * done / max(spent, 1e-9):.1f} {unit}/min",
                 file=sys.stderr,
                 flush=True,
             )

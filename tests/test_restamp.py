@@ -1,0 +1,41 @@
+"""Restamp renews a digest only where a retrained replicate is equal to the bit."""
+
+import json
+
+import pytest
+from test_runs import cache, features, spec  # noqa: F401 - fixtures
+
+from wsaed import restamp, runs
+
+
+@pytest.fixture
+def results(cache, tmp_path, monkeypatch):  # noqa: F811
+    """A results folder with one committed record, and code that has changed since."""
+    monkeypatch.setattr(restamp.code, "ROOT", tmp_path)
+    (record,) = runs.train([(spec(), 0)])
+    path = tmp_path / "results" / "laptop" / "secost" / "records.json"
+    runs.write_records(path, {("base", 0): {"system": "base"} | record})
+    monkeypatch.setattr(runs, "code_digest", lambda s: "refactored")
+    return path
+
+
+def test_equal_numbers_take_the_new_digest_and_keep_the_trained_run(results, capsys):
+    assert runs.stale(results) == ["base"]
+    restamp.main()
+    assert "equal to the bit" in capsys.readouterr().out
+    assert runs.stale(results) == [] and runs.load(spec(), 0)["code"] == "refactored"
+
+
+def test_other_numbers_stay_stale(results):
+    stored = json.loads(results.read_text())
+    stored["records"][0]["scores"]["map_noisy"] += 1e-12
+    results.write_text(json.dumps(stored))
+    with pytest.raises(SystemExit, match="stale"):
+        restamp.main()
+    assert runs.stale(results) == ["base"]
+
+
+def test_nothing_is_retrained_where_nothing_changed(cache, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(restamp.code, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "train", lambda *a: pytest.fail("retrained"))
+    restamp.main()
