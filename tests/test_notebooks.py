@@ -21,7 +21,7 @@ COMPARED = [
     for pattern in ("start_here.ipynb", "claims.ipynb", "*/method.ipynb")
     for path in sorted((ROOT / "notebooks").glob(pattern))
 ]
-TABLES = [p for p in sorted(ROOT.glob("notebooks/*/*.ipynb")) if p not in COMPARED]
+TABLES = [p for p in sorted(ROOT.glob("notebooks/[!.]*/*.ipynb")) if p not in COMPARED]
 SKIPPED = ("image/", "application/vnd.jupyter.widget", "text/latex")  # nbval compares none of these
 UNCOMPARED_TAGS = {"nbval-ignore-output", "nbval-skip"}
 

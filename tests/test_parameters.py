@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from wsaed import render
 
-NOTEBOOKS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/[!.]*/*.ipynb"))
 FILES = sorted(ROOT.glob("params/*/*.yaml"))
 
 
