@@ -168,6 +168,10 @@ def test_records_go_on_replicate_by_replicate(cache, tmp_path, monkeypatch):
     assert [r for wave in trained for _, r in wave] == [1]
     assert both["base", 0]["scores"] == first["base", 0]["scores"]
     assert runs.stale(path) == []
+    systems["base"] = spec(epochs=1)
+    other = runs.collect("fake", ["base"], {}, 1, path)
+    assert list(runs.read_records(path)) == [("base", 0)], "a record of another spec stayed"
+    assert other["base", 0]["spec"] == spec(epochs=1)
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert runs.stale(path) == ["base"]
 

@@ -161,8 +161,10 @@ def waves(wanted: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
 
 
 def cost(spec: dict) -> float:
-    """A run's rough cost in clip passes, for the order within a wave and the remaining time."""
-    return spec.get("budget", {}).get("epochs", 0.1) * (4 if "10ms" in json.dumps(spec) else 1)
+    """A run's rough cost in epochs of 200 frames a clip: its place in a wave, the time to go."""
+    if "budget" not in spec:
+        return 0.1
+    return spec["budget"]["epochs"] * FRONT_ENDS[spec["front_end"]].frames / 200
 
 
 def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]:
@@ -285,6 +287,8 @@ def collect(paper: str, names: list[str], p: dict, replicates: int, resume: Path
     module = importlib.import_module(f"wsaed.papers.{paper}")
     specs = {name: spec for name, spec in module.systems(p).items() if name in names}
     known = {} if resume is None else read_records(resume)
+    # a file holds one spec a system: records of another one, of other sizes say, go
+    known = {k: v for k, v in known.items() if specs.get(k[0], v["spec"]) == v["spec"]}
     counts = {name: module.replicates(name, p, replicates) for name in specs}
     current = {
         (name, r): known[name, r]
@@ -361,7 +365,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = sorted(path.stem for path in (code.ROOT / "params" / options.profile).glob("*.yaml"))
     for paper in found:
         module = importlib.import_module(f"wsaed.papers.{paper}")
-        wanted = module.artefacts(options.profile)
+        every = wanted = module.artefacts(options.profile)
         if options.artefacts:
             wanted = {a: s for a, s in wanted.items() if f"{paper}/{a}" in options.artefacts}
         systems = {system for names in wanted.values() for system in names}
@@ -370,7 +374,7 @@ def main(arguments: list[str] | None = None) -> None:
         records = collect(
             paper, sorted(systems), p, p["replicates"], path if options.resume else None
         )
-        if records and not options.artefacts:
+        if records and wanted.keys() == every.keys():
             write_records(path, records)
 
 
