@@ -230,7 +230,7 @@ notebooks: $(ENV) ## run start_here, method and claims notebooks in place, at sm
 	@for n in $(COMPARED); do $(PY) -m wsaed.render $$n --in-place --profile smoke || exit 1; done
 
 lab: $(ENV) ## JupyterLab on the notebooks (LAB_ARGS for more options)
-	@$(PY) -m jupyter lab $(firstword $(wildcard notebooks/start_here.ipynb) notebooks) \
+	@$(PY) -m jupyter lab --LabApp.news_url=None $(firstword $(wildcard notebooks/start_here.ipynb) notebooks) \
 	  $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) \
 	  $(shell [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
 

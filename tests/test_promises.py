@@ -58,6 +58,7 @@ def test_a_report_marks_what_older_code_made(cache, tmp_path, monkeypatch):  # n
     home = tmp_path / "laptop" / "secost"
     (record,) = runs.train([(spec(), 0)])
     runs.write_records(home / "records.json", {("base", 0): {"system": "base"} | record})
+    (home / "table_2.ipynb").touch()
     (home / "table_2.md").write_text("| a |\n| --- |\n")
     monkeypatch.setattr(report, "claims", lambda paper, df: [])
     monkeypatch.setattr("wsaed.papers.secost_claims.preconditions", lambda df: (pd.DataFrame(), {}))

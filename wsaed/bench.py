@@ -326,7 +326,7 @@ def main(arguments: list[str] | None = None) -> None:
             if row[0] != last:
                 last = row[0]
                 print(f"\n{last}")
-            print(f"  {row[1]:<36}{row[2]:>12.4g} {row[3]}", flush=True)
+            print(f"  {row[1]:<36}{row[2]:>12.6g} {row[3]}", flush=True)
             rows.append(row)
     if options.json:
         names = "part", "what", "value", "unit"

@@ -293,10 +293,14 @@ def readme(results_folder: Path) -> str:
         profile = name.split("-")[0]
         module = importlib.import_module(f"wsaed.papers.{paper}")
         for artefact, systems in module.artefacts(profile).items():
+            if not (home / f"{artefact}.ipynb").exists():
+                continue  # not rendered yet: evidence grows replicate by replicate
             parts.append(f"### {artefact.replace('_', ' ').capitalize()}\n")
             parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
             if old & set(systems):
-                parts.append("**Stale: older code made this; `make evidence` renews it.**\n")
+                parts.append(
+                    "**Stale: older code made this; the command that made it renews it.**\n"
+                )
             for path in sorted(home.glob(f"{artefact}*.png")):
                 parts.append(f"![{path.stem}]({paper}/{path.name})\n")
             for path in sorted(home.glob(f"{artefact}*.md")):
