@@ -1,5 +1,7 @@
 """The loop: exact resume, a refused checkpoint, slices of a batch, features too large to hold."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,8 @@ def test_shards_read_ahead_give_the_rows_that_memory_gives(tmp_path, monkeypatch
     shards = Shards(tuple(tmp_path / f"{k}.npy" for k in range(3)))
     assert (shards[:] == whole).all() and (shards[[22, 0, 11]] == whole[[22, 0, 11]]).all()
     assert (shards[4] == whole[4]).all()
+    sent = pickle.dumps(shards)  # to a spawned worker: the paths, not the arrays
+    assert len(sent) < 1000 + 3 * len(str(tmp_path)) and (pickle.loads(sent)[:] == whole).all()
     batches = [np.array([3, 22, 9]), np.array([10, 0])]
     in_memory = list(training.rows_of(training.resident(shards), batches))
     monkeypatch.setattr(training, "IN_MEMORY", 0)

@@ -298,9 +298,7 @@ def readme(results_folder: Path) -> str:
             parts.append(f"### {artefact.replace('_', ' ').capitalize()}\n")
             parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
             if old & set(systems):
-                parts.append(
-                    "**Stale: older code made this; make it again.**\n"
-                )
+                parts.append("**Stale: older code made this; make it again.**\n")
             for path in sorted(home.glob(f"{artefact}*.png")):
                 parts.append(f"![{path.stem}]({paper}/{path.name})\n")
             for path in sorted(home.glob(f"{artefact}*.md")):
