@@ -7,7 +7,6 @@ import argparse
 import importlib
 import json
 import os
-import platform
 from pathlib import Path
 
 import matplotlib as mpl
@@ -239,7 +238,7 @@ def claims_figure(found: dict[str, list[verdicts.Claim]]):
     )
     for column, judged in enumerate(found.values()):
         for row, c in enumerate(judged):
-            sign, color = SIGNS.get(c.verdict, "·"), colors.get(c.verdict, "0.85")
+            sign, color = SIGNS.get(c.verdict, "·"), colors.get(c.verdict, "0.5")
             axes[0].scatter(column, row, 420, color=color, marker="s")
             axes[0].text(column, row, sign, ha="center", va="center", color="white", weight="bold")
             shift = np.linspace(-0.3, 0.3, len(c.parts) * len(names) + 2)[1:-1]
@@ -266,15 +265,6 @@ def _shown(part: verdicts.Part) -> str:
     if np.isfinite(part.low):
         text += f" [{part.low:+.4f}, {part.high:+.4f}]"
     return f"{text} {part.outcome}" if part.replicates >= verdicts.MINIMUM else text
-
-
-def provenance() -> dict:
-    """Versions and machine, for cost.json and the last cell of a notebook; holds no path."""
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        **{name: runs.version(name) for name in runs.VERSIONS},
-    }
 
 
 def readme(results_folder: Path) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import os
+import platform
 import secrets
 import shutil
 import sys
@@ -134,7 +135,11 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
         "data": data,
         "scores": scores,
         "versions": {name: version(name) for name in VERSIONS},
-        "cost": {"seconds": round(time.time() - started, 2), "device": training.device().type},
+        "cost": {
+            "seconds": round(time.time() - started, 2),
+            "device": training.device().type,
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        },
     }
 
 
