@@ -2,30 +2,37 @@
 
 import re
 
+import pytest
+
 from wsaed import progress
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then(capsys, monkeypatch):
+@pytest.fixture
+def lines(capsys, monkeypatch):
+    """The lines told without a terminal while ``units`` units are done one by one."""
     for name in ("HEADLESS", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
-    with progress.bar("secost", 4, every=0) as update:
-        for _ in range(4):
-            update(1)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4
+
+    def told(units, every):
+        with progress.bar("secost", units, every=every) as update:
+            for _ in range(units):
+                update(1)
+        return capsys.readouterr().err.splitlines()
+
+    return told
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(lines):
+    told = lines(4, every=0)
+    assert len(told) == 4
     said = re.fullmatch(
-        r"secost: 50% after 0\.0 min, about 0\.0 min to go, [\d.]+ epochs/min", lines[1]
+        r"secost: 50% after 0\.0 min, about 0\.0 min to go, [\d.]+ epochs/min", told[1]
     )
-    assert said and lines[-1].startswith("secost: 100%")
+    assert said and told[-1].startswith("secost: 100%")
 
 
-def test_lines_are_rare(capsys, monkeypatch):
-    for name in ("HEADLESS", "JPY_PARENT_PID"):
-        monkeypatch.delenv(name, raising=False)
-    with progress.bar("secost", 100, every=60) as update:
-        for _ in range(100):
-            update(1)
-    assert len(capsys.readouterr().err.splitlines()) == 1  # the end is always told
+def test_lines_are_rare(lines):
+    assert len(lines(100, every=60)) == 1  # the end is always told
 
 
 def test_headless_is_silent(capsys, monkeypatch):
