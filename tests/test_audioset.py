@@ -18,7 +18,7 @@ import soundfile
 from scipy import sparse
 
 from wsaed import corpora
-from wsaed.corpora import audioset, audioset_lists
+from wsaed.corpora import audioset, audioset_lists, recordings
 from wsaed.features import FRONT_ENDS, log_mel
 
 FILES = Path(__file__).parent / "audioset_files"
@@ -252,7 +252,7 @@ def test_names_are_matched_by_the_whole_id(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "Yddddddddddd.wav").symlink_to("nowhere.wav")
-    assert audioset.recordings(tmp_path) == {
+    assert audioset.find_recordings(tmp_path) == {
         "abcdefghijk": ("a/Yabcdefghijk.wav", 18),  # what can't be decoded does not hide it
         "Ybcdefghijk": ("a/Ybcdefghijk.flac", 18),  # an id that begins with Y
         "_bcdefghij_": ("_bcdefghij__1000.ogg", 20),
@@ -301,8 +301,8 @@ def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(root, monkey
 def test_features_of_other_code_are_not_used(root, monkeypatch):
     train = audioset.load(SPEC, 0)["train"]
     before = train.features(FRONT_END)
-    monkeypatch.setattr(audioset, "digest", lambda modules: "other")
-    monkeypatch.setattr(audioset, "log_mel", lambda waveform, f: log_mel(waveform / 2, f))
+    monkeypatch.setattr(recordings, "digest", lambda modules: "other")
+    monkeypatch.setattr(recordings, "log_mel", lambda waveform, f: log_mel(waveform / 2, f))
     after = train.features(FRONT_END)
     assert not np.isclose(before[0], after[0], atol=0.1).any()
 
@@ -334,8 +334,8 @@ def build_slowly(environment: dict) -> None:
         file.write(content.getvalue()[half:])
 
     os.environ.update(environment)
-    corpora.SHARD, write = 1, audioset._write
-    audioset._write = lambda path, save: write(path, partial(slowly, save))
+    corpora.SHARD, write = 1, recordings.write
+    recordings.write = lambda path, save: write(path, partial(slowly, save))
     audioset.main(COMMAND)
 
 

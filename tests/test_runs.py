@@ -180,3 +180,25 @@ def test_an_unknown_profile_is_one_line():
     command = [sys.executable, "-m", "wsaed.runs", "secost/table_2", "--profile", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode and "nothing" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_workers_with_runs_left_end_with_their_parent(cache):
+    every = [spec(epochs=1, draw=k) for k in range(16)]
+    process = start(cache, *every, JOBS="2")
+    group, finished = os.getpgid(process.pid), lambda: len(list(cache.glob("runs/*/record.json")))
+    while not finished():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    count, deadline = finished(), time.time() + 60
+    while time.time() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.killpg(group, signal.SIGKILL)
+        pytest.fail("workers live on without their parent")
+    assert finished() <= count + 2 < len(every)  # what was in its last epoch may end

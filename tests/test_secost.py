@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
-from wsaed import corpora, runs
+from wsaed import corpora, nets, runs
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import secost, tagging
 from wsaed.papers import secost as paper
@@ -34,8 +33,7 @@ def test_a_run_keeps_weights_that_give_its_outputs_again(cache):  # noqa: F811
     base, student = runs.train([(s, 0) for s in stages])
     home = runs.folder(stages[0], 0)
     corpus = corpora.load(spec()["corpus"], 0)
-    net = secost.build(spec(), len(corpus.labels))
-    net.load_state_dict(load_file(home / secost.WEIGHTS))
+    net = nets.trained(spec(), len(corpus.labels), home)
     x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_50ms"])[:])
     again = tagging.predict(net, x)
     assert np.load(home / "test.npy") == pytest.approx(again, abs=1e-3)

@@ -16,8 +16,15 @@ import pandas as pd
 import seaborn as sns
 
 from wsaed import code, runs, verdicts
+from wsaed.corpora.sources import SPLITS
+from wsaed.methods import detection
 
-TITLES = {"secost": "SeCoST: sequential co-supervision of weakly labelled students"}
+TITLES = {
+    "secost": "SeCoST: sequential co-supervision of weakly labelled students",
+    "joint_at_aed": (
+        "Joint tagging and detection: guided learning, feature distillation, focal loss"
+    ),
+}
 
 
 def folder(profile: str, paper: str) -> Path:
@@ -41,12 +48,16 @@ def committed(paper: str, results_name: str = "evidence") -> pd.DataFrame:
 
 
 def frame(records: dict) -> pd.DataFrame:
-    """{(system, replicate): record} as a frame of scores."""
+    """{(system, replicate): record} as a frame of scores; attrs["bank"] names a bank, if any."""
     scores = {key: record["scores"] for key, record in records.items()}
     df = pd.DataFrame.from_dict(scores, orient="index")
     if len(df):
         df.index = pd.MultiIndex.from_tuples(scores, names=["system", "replicate"])
-    return df.sort_index()
+    df = df.sort_index()
+    specs = [record.get("spec", {}) for record in records.values()]
+    banks = (spec.get("corpus", {}).get("bank") for spec in specs)
+    df.attrs["bank"] = next(filter(None, banks), None)
+    return df
 
 
 def mean_interval(values: np.ndarray, resampled: np.ndarray | None = None) -> str:
@@ -81,6 +92,17 @@ def epochs(spec: dict) -> int:
     return sum(run.get("budget", {}).get("epochs", 0) for run in runs_of(spec).values())
 
 
+def clip_passes(spec: dict) -> int:
+    """Clips that a run's training reads, its teachers' not; 0 where it takes a corpus whole."""
+    budget, corpus = spec["budget"], spec["corpus"]
+    if "train" in corpus:
+        return budget["epochs"] * corpus["train"]
+    counts = {split: corpus[split] for split in detection.SHARES}
+    if not all(counts.values()):
+        return 0
+    return budget["epochs"] * sum(map(len, detection.mixed(counts, budget["batch_size"], 0, 0)))
+
+
 def costs(paper: str, artefact: str) -> pd.DataFrame:
     """What an artefact trains in each profile; runs and clip passes count every replicate.
 
@@ -93,13 +115,13 @@ def costs(paper: str, artefact: str) -> pd.DataFrame:
         p, wanted = runs.parameters(profile, paper), module.artefacts(profile)[artefact]
         specs = {name: spec for name, spec in module.systems(p).items() if name in wanted}
         every = {
-            (key, r): run["budget"]["epochs"]
+            (key, r): clip_passes(run)
             for name, spec in specs.items()
             for key, run in runs_of(spec).items()
             for r in range(module.replicates(name, p, p["replicates"]))
             if "budget" in run
         }
-        thousands = round(sum(every.values()) * p["train_clips"] / 1000, 1) or ""
+        thousands = round(sum(every.values()) / 1000, 1) or ""
         rows.append((profile, len(specs), p["replicates"], len(every), thousands))
     heads = ["profile", "systems", "replicates", "runs", "thousand clip passes"]
     return pd.DataFrame(rows, columns=heads).sort_values("runs", ignore_index=True)
@@ -180,14 +202,19 @@ def claims(paper: str, df: pd.DataFrame, only=None, profile=None) -> list[verdic
 
 
 def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
-    """What stands beside the claims and decides nothing: other metrics, controls."""
-    rows = [(c.name, p.name, p.estimate, p.low, p.high) for c in found for p in c.beside]
+    """What stands beside the claims and decides nothing: tuned thresholds, metrics, controls."""
+    rows = [
+        (c.name, p.name, p.estimate, p.low, p.high)
+        for c in found
+        for p in c.tuned + c.beside
+        if p not in c.parts
+    ]
     return pd.DataFrame(rows, columns=["id", "beside it", "estimate", "low", "high"]).round(4)
 
 
 def setting(profile: str, p: dict, replicates: int) -> str:
     """The sentence under every table: corpus, sizes, replicates, and what may be compared."""
-    sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in ("train", "validation", "test")]
+    sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in SPLITS if f"{s}_clips" in p]
     return (
         f"Profile {profile}: {p['corpus']} with {', '.join(sizes)} clips; "
         f"replicates: {replicates}, each with its own draw of corpus, noise, initialisation and "
@@ -221,12 +248,13 @@ def claims_table(found: list[verdicts.Claim]) -> pd.DataFrame:
 SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", "not testable here": "–"}
 
 
-def claims_figure(found: dict[str, list[verdicts.Claim]]):
-    """All claims at a glance: a row a claim, a tile a set of results, the links' intervals.
+def claims_figure(paper: str, found: dict[str, list[verdicts.Claim]]):
+    """All claims of a paper at a glance: a row a claim, a tile a set of results, the intervals.
 
     found: name of a set of results -> its judged claims, the same ones in each. The axis is
-    linear up to 0.01 either way and logarithmic beyond, since the units differ.
+    linear within the paper's margin and logarithmic beyond, since the units differ.
     """
+    module = importlib.import_module(f"wsaed.papers.{paper}_claims")
     names, count = list(found), max(len(claims) for claims in found.values())
     colors = dict(zip(SIGNS, [sns.color_palette()[i] for i in (2, 3, 7, 8)], strict=True))
     fig, axes = plt.subplots(
@@ -253,9 +281,9 @@ def claims_figure(found: dict[str, list[verdicts.Claim]]):
     axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes[0].set(xlim=(-0.6, len(names) - 0.4), ylim=(count - 0.4, -0.6))
     axes[1].axvline(0, color="0.3", lw=1)
-    axes[1].axvspan(-verdicts.DELTA["map"], verdicts.DELTA["map"], color="0.93", zorder=0)
-    axes[1].set_xscale("symlog", linthresh=0.01)
-    axes[1].set_xlabel("estimate with its interval (mAP, AUC, share or correlation)")
+    axes[1].axvspan(-module.MARGIN, module.MARGIN, color="0.93", zorder=0)
+    axes[1].set_xscale("symlog", linthresh=module.MARGIN)
+    axes[1].set_xlabel(f"estimate with its interval ({module.UNITS})")
     return fig
 
 
@@ -308,12 +336,16 @@ def _origin(records: dict) -> str:
     first = next(iter(records.values()))
     corpus = first["spec"]["corpus"]
     counts = {r for _, r in records}
-    source = f"the folder of recordings `{corpus['bank']}`" if corpus.get("bank") else "embedded"
+    source = "embedded" if corpus["name"] == "soundscapes" else "recordings"
+    if corpus.get("bank"):
+        source = f"the folder of recordings `{corpus['bank']}`"
+    splits = [split for split in SPLITS if split in corpus and split != "validation"]
+    named = {"train": "training"}
+    *sizes, last = (f"{corpus[split] or 'all'} {named.get(split, split)}" for split in splits)
     return (
-        f"Corpus: {corpus['name']} ({source}), {corpus.get('train')} training and "
-        f"{corpus.get('test')} test clips, {len(counts)} replicates, each with its own draw of "
-        f"corpus, noise, initialisation and order. Absolute values compare with the paper's "
-        f"only on the paper's corpus."
+        f"Corpus: {corpus['name']} ({source}), {', '.join(sizes)} and {last} clips, "
+        f"{len(counts)} replicates, each with its own draw of corpus, noise, initialisation and "
+        f"order. Absolute values compare with the paper's only on the paper's corpus."
     )
 
 

@@ -183,14 +183,17 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
     if todo:
         with pool() as parallel, progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
             prepare(parallel, [run for wave in todo for run in wave])
+            asked_by = None if os.environ.get("DASK") else os.getpid()
             for wave in todo:
-                jobs = [joblib.delayed(_job)(spec, r, _environment()) for spec, r in wave]
+                jobs = [joblib.delayed(_job)(spec, r, _environment(), asked_by) for spec, r in wave]
                 for spent in parallel(jobs):
                     b(spent)
     return [load(spec, replicate) for spec, replicate in wanted]
 
 
-def _job(spec: dict, replicate: int, environment: dict) -> float:
+def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) -> float:
+    if asked_by not in (None, os.getpid(), os.getppid()):
+        os._exit(1)  # a pool's worker with jobs left, whose parent ended between two of them
     try:
         train_one(spec, replicate, environment)
     except SystemExit:

@@ -297,3 +297,52 @@ def localization_auc(scores: Sequence, active: Sequence, low=0.05, high=0.95) ->
         if low <= share <= high and 0 < share < 1:
             values.append(roc_auc(np.asarray(is_active)[:, None], np.asarray(score)[:, None])[0])
     return (float(np.mean(values)), len(values)) if values else (float("nan"), 0)
+
+
+def psds(reference: Events, frames: np.ndarray, labels: Sequence[str], seconds: float):
+    """Polyphonic sound detection score, scenario 1 of the DCASE challenges, by sed_scores_eval.
+
+    Over all thresholds at once and without any filter: detections and references must cover each
+    other by 70 %, a class that lags behind the others costs. frames: (files, steps, classes)
+    probabilities in the reference's order, over ``seconds``; to three digits, which is faster.
+    A class without reference events takes no part. None where the optional sed_scores_eval is not
+    installed. Notebook: joint_at_aed/table_1.
+    """
+    try:
+        from sed_scores_eval import intersection_based
+        from sed_scores_eval.base_modules.scores import create_score_dataframe
+    except ImportError:
+        return None
+    named = {event[0] for events in reference.values() for event in events}
+    kept = [c for c, label in enumerate(labels) if label in named]
+    times = np.linspace(0, seconds, frames.shape[1] + 1)
+    rounded = np.round(frames[:, :, kept].astype(float), 3)
+    columns = [labels[c] for c in kept]
+    return float(
+        intersection_based.psds(
+            scores={
+                file: _writable(create_score_dataframe(p, times, columns))
+                for file, p in zip(reference, rounded, strict=True)
+            },
+            ground_truth={f: [(e[1], e[2], e[0]) for e in es] for f, es in reference.items()},
+            audio_durations=dict.fromkeys(reference, seconds),
+            dtc_threshold=0.7,
+            gtc_threshold=0.7,
+            cttc_threshold=None,
+            alpha_ct=0,
+            alpha_st=1,
+            max_efpr=100,
+        )[0]
+    )
+
+
+def _writable(frame):
+    """A data frame whose arrays sed_scores_eval may write to, which pandas 3 forbids."""
+
+    class Writable(type(frame)):
+        _constructor = property(lambda self: Writable)
+
+        def to_numpy(self, *args, **kwargs):
+            return super().to_numpy(*args, **kwargs).copy()
+
+    return Writable(frame)

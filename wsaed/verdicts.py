@@ -14,6 +14,7 @@ from scipy import stats
 MINIMUM = 5  # replicates below which no verdict is given
 DELTA = {"map": 0.01, "f1": 0.02, "auc": 0.02, "error": 0.03}  # equivalence margins by metric
 LEVEL = 0.05
+AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not bear out
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Claim:
     text: str
     parts: list[Part]
     beside: list[Part] = field(default_factory=list)  # other metrics and controls: never decide
+    tuned: list[Part] = field(default_factory=list)  # the parts, thresholds tuned on validation
     verdict: str = "undecided"
     note: str = ""
 
@@ -139,7 +141,8 @@ def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[
     """Verdicts for all claims together: Benjamini-Hochberg over them, Holm inside a chain.
 
     ``testable`` maps a claim's name to the precondition that failed; such claims read "not
-    testable here" and take no part in the correction.
+    testable here" and take no part in the correction. A verdict whose claim has parts at tuned
+    thresholds gets the note `AT_HALF` where those parts alone do not give the same one.
     """
     testable = testable or {}
     counted = [c for c in claims if c.name not in testable and _countable(c)]
@@ -147,7 +150,7 @@ def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[
     if counted:
         values = stats.false_discovery_control([claim_p(c)[0] for c in counted])
         adjusted = {c.name: v for c, v in zip(counted, values, strict=True)}
-    return [_decided(c, testable, adjusted) for c in claims]
+    return [_noted(_decided(c, testable, adjusted)) for c in claims]
 
 
 def claim_p(claim: Claim) -> tuple[float, str]:
@@ -193,6 +196,17 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
             return replace(claim, verdict="holds")
         return replace(claim, verdict="undecided", note=f"p = {p:.2f} among all the claims")
     return replace(claim, verdict="undecided", note=_needed(claim))
+
+
+def _noted(claim: Claim) -> Claim:
+    """A judged claim, its note saying so where the tuned thresholds do not agree."""
+    if not claim.tuned or claim.verdict not in ("holds", "contradicted"):
+        return claim
+    against = claim_p(replace(claim, parts=claim.tuned))[1]
+    holds = all(part.outcome == "holds" for part in claim.tuned)
+    if claim.verdict == ("contradicted" if against else "holds" if holds else "undecided"):
+        return claim
+    return replace(claim, note="; ".join(filter(None, (claim.note, AT_HALF))))
 
 
 def _needed(claim: Claim) -> str:

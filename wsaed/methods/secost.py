@@ -4,15 +4,13 @@ One stage is one run: its spec names its teachers' specs, so a cascade is built 
 trained in dependency order by `wsaed.runs`. Notebook: secost/method.ipynb.
 """
 
-import importlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
-from wsaed import corpora, losses, scoring, training
+from wsaed import corpora, losses, nets, scoring, training
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import tagging
 
@@ -47,25 +45,6 @@ def target(spec: dict, y: np.ndarray, teachers: list[Path]) -> np.ndarray:
     return losses.mixed_target(labels, outputs, spec.get("alpha", [1.0])).numpy()
 
 
-def build(spec: dict, classes: int) -> torch.nn.Module:
-    """The net that a spec names (a module of `wsaed.nets`), freshly initialised."""
-    return importlib.import_module(f"wsaed.nets.{spec['net']['name']}").build(spec["net"], classes)
-
-
-def initialised(spec: dict, classes: int, replicate: int, features) -> torch.nn.Module:
-    """A net with the weights of (replicate, draw) and the training set's statistics per mel bin."""
-    seeds = np.random.SeedSequence([replicate, spec.get("draw", 0), 1]).generate_state(1)
-    torch.manual_seed(int(seeds[0]))
-    net = build(spec, classes)
-    sample = np.random.default_rng([replicate, 2]).permutation(len(features))[:1000]
-    x = torch.as_tensor(features[np.sort(sample)]).float().cpu()
-    if hasattr(net, "set_statistics"):
-        net.set_statistics(x.mean((0, 1)), x.std((0, 1)))
-    if hasattr(net, "fit_stand_in"):
-        net.fit_stand_in(x)
-    return net
-
-
 def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Train one stage into ``folder`` (weights, outputs on every split) and return its scores."""
     corpus = corpora.load(spec["corpus"], replicate)
@@ -73,7 +52,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     features = {name: training.resident(s.features(front_end)) for name, s in corpus.splits.items()}
     y_bar = target(spec, corpus["train"].clip_labels, teachers)
     on_device = torch.from_numpy(y_bar).to(training.device())
-    plain = initialised(spec, len(corpus.labels), replicate, features["train"])
+    plain = nets.initialised(spec, len(corpus.labels), replicate, features["train"])
     net = training.distribute(plain)
     adam = torch.optim.Adam(net.parameters(), budget["learning_rate"], fused=True)
 
@@ -105,7 +84,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     outputs = {name: tagging.predict(plain, features[name]) for name in corpus.splits}
     for name, p in outputs.items():  # half precision ties scores, which only a target may do
         np.save(folder / f"{name}.npy", p.astype(np.float16) if name == "train" else p)
-    save_file({k: v.cpu().contiguous() for k, v in plain.state_dict().items()}, folder / WEIGHTS)
+    nets.save(plain, folder)
     scores = {"loss": [round(row["loss"], 5) for row in rows]}
     scores |= tagging.tagging_scores(corpus["test"], outputs["test"], replicate)
     scores["validation_map_noisy"] = tagging.map_of(
@@ -115,9 +94,6 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     if spec.get("localize") and corpus["test"].events is not None:
         scores |= localization(plain, corpus, features["test"], front_end)
     return scores
-
-
-WEIGHTS = "net.safetensors"
 
 
 def localization(net, corpus, features, front_end) -> dict:

@@ -16,28 +16,29 @@ MELS = 64
 
 
 class LogMelNet(nn.Module):
-    """A network over log-mel spectrograms of 64 bins, standardised bin by bin.
+    """A network over log-mel spectrograms, 64 bins unless told, standardised bin by bin.
 
-    The buffers ``mean`` and ``std`` (64,) belong to the weights file; they are not parameters.
+    The buffers ``mean`` and ``std`` (mels,) belong to the weights file; they are not parameters.
     """
 
     shortest = 1  # frames; a shorter input ends in silence
 
-    def __init__(self):
+    def __init__(self, mels: int = MELS):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(MELS))
-        self.register_buffer("std", torch.ones(MELS))
+        self.register_buffer("mean", torch.zeros(mels))
+        self.register_buffer("std", torch.ones(mels))
 
     def set_statistics(self, mean, std) -> None:
-        """Training data's mean and standard deviation of each mel bin, (64,) each.
+        """Training data's mean and standard deviation of each mel bin, (mels,) each.
 
         A bin that never changes keeps its scale. Raises ValueError for another shape or for
         values that are not finite.
         """
         mean, std = (torch.as_tensor(v).to(self.mean) for v in (mean, std))
-        if mean.shape != (MELS,) or std.shape != (MELS,):
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
             raise ValueError(
-                f"statistics must be ({MELS},): got {tuple(mean.shape)}, {tuple(std.shape)}"
+                f"statistics must be {tuple(self.mean.shape)}: "
+                f"got {tuple(mean.shape)}, {tuple(std.shape)}"
             )
         if not (mean.isfinite().all() and std.isfinite().all()):
             raise ValueError("statistics are not finite: look for broken clips in the training set")
@@ -45,18 +46,18 @@ class LogMelNet(nn.Module):
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
     def image(self, x: torch.Tensor) -> torch.Tensor:
-        """Log-mel (batch, frames, 64) -> standardised (batch, 1, at least `shortest`, 64)."""
-        check_log_mel(x)
+        """Log-mel (batch, frames, mels) -> standardised (batch, 1, at least `shortest`, mels)."""
+        check_log_mel(x, len(self.mean))
         missing = self.shortest - x.shape[1]
         if missing > 0:
             x = F.pad(x, (0, 0, 0, missing), value=FLOOR)
         return ((x - self.mean) / self.std).unsqueeze(1)
 
 
-def check_log_mel(x: torch.Tensor) -> None:
-    """Raises ValueError where x is not (batch, frames, 64)."""
-    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != MELS:
-        raise ValueError(f"input must be (batch, frames, {MELS}) log-mel: got {tuple(x.shape)}")
+def check_log_mel(x: torch.Tensor, mels: int = MELS) -> None:
+    """Raises ValueError where x is not (batch, frames, mels)."""
+    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != mels:
+        raise ValueError(f"input must be (batch, frames, {mels}) log-mel: got {tuple(x.shape)}")
 
 
 def scaled(count: int, width: float) -> int:

@@ -16,6 +16,10 @@ ALPHAS = [0.0, 0.1, 0.3, 0.6]  # figure 2, left; alpha 1 is `base_again`
 NOISE_LEVELS = [0.0, 0.5, 1.0, 1.5]  # claim A15; 1 is every other system's
 DIFFICULTY = {"easier": [15, 35], "harder": [5, 25]}  # dB above the background
 
+# What calibration may look at: the baselines, their training clips, their scores
+BASELINES, TRAINING_SPLITS = ("base",), ("train",)
+CALIBRATED = ("map_noisy", "map_clean", "mauc_noisy", "train_map_noisy", "train_missing_auc")
+
 # Table 2: mAP, mAUC on AudioSet's evaluation set
 TABLE_2 = {
     "pooling": (0.343, 0.966),

@@ -5,48 +5,32 @@ was; the same against the true labels, and mAUC, stand beside it and decide noth
 Notebook: claims.ipynb.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from wsaed.papers import comparisons
+from wsaed.papers.comparisons import contrast, difference, links, spearman
 from wsaed.papers.secost import DIFFICULTY, NOISE_LEVELS
-from wsaed.verdicts import DELTA, LEVEL, Claim, Part, better, equivalent, from_draws
+from wsaed.verdicts import DELTA, LEVEL, Claim, Part, better, from_draws
 
 METRIC = "map_noisy"
 BESIDE = ("map_clean", "mauc_noisy")
-# What must hold on the baseline alone before a teacher can be expected to help (facts G2).
+MARGIN, UNITS = DELTA["map"], "mAP, AUC, share or correlation"  # of the estimates, for a figure
+# What must hold on the baseline alone before a teacher can be expected to help.
 MISSING_AUC, MAP_RANGE = 0.70, (0.3, 0.6)
 
 
 def values(df: pd.DataFrame, system: str, metric: str = METRIC) -> np.ndarray:
-    """A system's score in every replicate; KeyError names a system that was not trained."""
-    return np.stack(df.loc[system, metric].sort_index().map(np.asarray).to_list()).astype(float)
+    """A system's score in every replicate, as `comparisons.values`; mAP unless told."""
+    return comparisons.values(df, system, metric)
 
 
-def difference(df: pd.DataFrame, a: str, b: str, metric: str = METRIC):
-    """Paired differences a - b over the replicates of both: (n,), and (n, resamples of clips)."""
-    resampled = f"{metric}_resampled"
-    both = df.loc[a].index.intersection(df.loc[b].index)
-    df = df[df.index.get_level_values("replicate").isin(both)]
-    return values(df, a, metric) - values(df, b, metric), values(df, a, resampled) - values(
-        df, b, resampled
-    )
-
-
-def contrast(df, a: str, b: str, metric: str = METRIC) -> Part:
-    """Rule S on a - b."""
-    return better(f"{a} - {b}", *difference(df, a, b, metric))
-
-
-def unchanged(df, a: str, b: str) -> Part:
-    """Rule E on a - b."""
-    return equivalent(f"{a} - {b}", difference(df, a, b)[0], DELTA["map"])
-
-
-def beside(df, a: str, b: str) -> list[Part]:
-    """The other metrics of a contrast, each named."""
-    found = [better(f"{a} - {b}, {m}", *difference(df, a, b, m)) for m in BESIDE if m in df]
-    return found
+def unchanged(df, a: str, b: str, metric: str) -> Part:
+    """Rule E on a - b within the margin of mAP."""
+    return comparisons.unchanged(df, a, b, metric, MARGIN)
 
 
 def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
@@ -54,46 +38,35 @@ def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
 
     A claim that compares a system which ``df`` lacks has no parts, and its note says so.
     """
-    found = []
-    for name, (place, text, test) in CLAIMS.items():
-        if only is not None and name not in only:
-            continue
-        try:
-            parts, beside = test(df)
-            found.append(Claim(name, place, text, parts, beside))
-        except KeyError as missing:
-            note = f"these results have no {missing.args[0]}"
-            found.append(Claim(name, place, text, [], note=note))
-    return found
+    return comparisons.claims(CLAIMS, df, only)
 
 
-def _pair(a: str, b: str, controls=lambda df: []):
+def _pair(a: str, b: str, more=lambda df: []):
     """The test of a claim that is one contrast, with the other metrics and controls beside it."""
-    return lambda df: ([contrast(df, a, b)], beside(df, a, b) + controls(df))
+    return links((contrast, a, b), metric=METRIC, beside=BESIDE, more=more)
 
 
-def _links(*links: tuple):
-    """The test of a claim that is several contrasts: (rule, a, b) each."""
-    return lambda df: ([rule(df, a, b) for rule, a, b in links], [])
+_links = partial(links, metric=METRIC)
 
 
 def _controls(df) -> list[Part]:
     """Beside A1: the base of equal compute, and one step easier and harder where they were run."""
-    found = [contrast(df, "variable_4", "base_long")]
+    found = [contrast(df, "variable_4", "base_long", METRIC)]
     for name in DIFFICULTY:
         if f"{name}_4" in df.index:
-            gain = difference(df, f"{name}_4", f"{name}_0")
+            gain = difference(df, f"{name}_4", f"{name}_0", METRIC)
             found.append(better(f"{name}: variable_4 - base", *gain))
     return found
 
 
 def _second_gain(df) -> Part:
-    first, second = difference(df, "fixed_1", "base"), difference(df, "fixed_2", "fixed_1")
+    steps = ("fixed_1", "base"), ("fixed_2", "fixed_1")
+    first, second = (difference(df, *step, METRIC) for step in steps)
     return better("first gain - second gain", first[0] - second[0], first[1] - second[1])
 
 
 def _no_more(df) -> list[Part]:
-    return [unchanged(df, f"fixed_{s}", f"fixed_{s - 1}") for s in (3, 4)]
+    return [unchanged(df, f"fixed_{s}", f"fixed_{s - 1}", METRIC) for s in (3, 4)]
 
 
 def class_gains(df, system: str, base: str = "base", metric: str = "ap_noisy"):
@@ -149,13 +122,8 @@ def _of_others(x: np.ndarray) -> np.ndarray:
 
 def _spearman(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Spearman's correlation over classes, mean over replicates, for each draw of classes."""
-    found = []
-    for a, b in zip(x, y, strict=True):
-        ranks = [stats.rankdata(values[rows], axis=1) for values in (a, b)]
-        a, b = (r - r.mean(1, keepdims=True) for r in ranks)
-        spread = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-        found.append(np.divide((a * b).sum(1), spread, out=np.zeros(len(a)), where=spread > 0))
-    return np.mean(found, 0)
+    pairs = zip(x, y, strict=True)
+    return np.mean([spearman(a[rows], b[rows]) for a, b in pairs], 0)
 
 
 def gain_by_bin(df, system: str, edges) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +176,7 @@ def _localization(df) -> list[Part]:
 
 def _noise_slope(df) -> Part:
     """A15: slope of the one-stage gain over the noise level, one a replicate."""
-    gains = [difference(df, f"noise_{k:g}_1", f"noise_{k:g}_0") for k in NOISE_LEVELS]
+    gains = [difference(df, f"noise_{k:g}_1", f"noise_{k:g}_0", METRIC) for k in NOISE_LEVELS]
     centred = np.array(NOISE_LEVELS) - np.mean(NOISE_LEVELS)
     weights = centred / (centred**2).sum()
     slope = sum(w * g[0] for w, g in zip(weights, gains, strict=True))

@@ -6,9 +6,8 @@ Notebooks: secost/figure_2.ipynb, figure_3.ipynb, localization.ipynb.
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.torch import load_file
 
-from wsaed import corpora, report, runs, scoring
+from wsaed import corpora, nets, report, runs, scoring
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import secost as method
 from wsaed.papers.secost import TABLE_2
@@ -70,8 +69,7 @@ def localized(spec: dict, replicate: int, clips: int):
     """
     runs.train([(spec, replicate)])
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
-    net = method.build(spec, len(corpus.labels)).eval()
-    net.load_state_dict(load_file(runs.folder(spec, replicate) / method.WEIGHTS))
+    net = nets.trained(spec, len(corpus.labels), runs.folder(spec, replicate))
     features, clips = corpus["test"].features(front_end), range(min(clips, len(corpus["test"])))
     times = (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
     found = []

@@ -1,0 +1,272 @@
+"""From frame probabilities to events: windows by rule, the median filter, runs, thresholds."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from conftest import REAL, needs_real
+
+from wsaed import postprocess, scoring
+from wsaed.corpora import Event, desed
+from wsaed.papers import joint_at_aed_figures as figures
+from wsaed.postprocess import RULES, active_frames, detect, median_filter, windows
+
+LABELS = ("Dishes", "Frying")
+# Windows of the real training set at 60 frames a second before they are made odd, by class
+MEASURED = {
+    "average": (21.4, 51.6, 21.4, 11.6, 19.7, 90.4, 103.4, 78.3, 23.2, 105.8),
+    "esp": (7.9, 24.5, 15.0, 6.7, 8.8, 48.7, 53.6, 39.4, 12.3, 53.2),
+    "esp_knee": (14.0, 25.6, 18.3, 7.6, 11.6, 48.1, 69.1, 56.2, 19.8, 17.6),
+}
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_esp_is_the_mean_of_the_events_before_the_elbow_of_the_cumulative_duration():
+    for L in rng().lognormal(0, 1, (50, 30)):
+        L.sort()
+        chord = L.sum() * np.arange(1, 31) / 30
+        count = int((chord - np.cumsum(L)).argmax()) + 1
+        assert RULES["esp"](L) == pytest.approx(L[:count].mean())
+
+
+def test_no_duration_of_the_paper_exceeds_the_average_one():
+    for L in rng().lognormal(0, 1, (200, 12)):
+        assert RULES["esp"](L) <= L.mean() and RULES["esp_knee"](L) <= L.mean()
+
+
+@pytest.mark.parametrize(
+    ("L", "average", "median", "esp", "knee"),
+    [
+        ([2.0], 2, 2, 2, 2),
+        ([3.0, 3.0, 3.0], 3, 3, 3, 3),
+        ([5.0, 1.0, 1.0, 1.0], 2, 1, 1, 1),  # in any order
+        ([1.0, 2.0, 9.0], 4, 2, 1.5, 1.5),
+        ([1.0, 2.0, 3.0], 2, 2, 1, 1),  # shorter than the mean, not as long
+        # spread evenly, the curve is its chord: the knee falls on the first event
+        ([1.0, 2.0, 3.0, 4.0], 2.5, 2.5, 1.5, 1),
+    ],
+)
+def test_durations_by_each_rule_where_they_can_be_said(L, average, median, esp, knee):
+    wanted = (average, median, esp, knee, 0)
+    found = [rule(np.array(L)) for rule in RULES.values()]
+    assert found == pytest.approx(wanted)
+
+
+def test_a_window_is_a_third_of_the_duration_in_the_nearest_odd_number_of_frames():
+    seconds = [np.array([x]) for x in (3.0, 0.6, 0.05, 2.5)]
+    assert windows(seconds, "average", 25).tolist() == [25, 5, 1, 21]
+    many = [np.array([x]) for x in rng().uniform(0.2, 10, 100)]
+    for rate in (25, 60):
+        frames = windows(many, "esp", rate)
+        exact = np.array([x[0] for x in many]) * rate / 3
+        assert (frames % 2 == 1).all() and (np.abs(frames - exact) <= 1 + 1e-9).all()
+
+
+def test_a_class_without_events_and_the_rule_none_are_not_filtered():
+    lengths = postprocess.durations([[Event("Frying", 1, 4)], []], LABELS)
+    assert [len(x) for x in lengths] == [0, 1]
+    for rule in RULES:
+        assert windows(lengths, rule, 25)[0] == 1
+    assert windows(lengths, "average", 25).tolist() == [1, 25]
+    assert windows(lengths, "none", 25).tolist() == [1, 1]
+    assert windows(postprocess.durations([], LABELS), "esp", 25).tolist() == [1, 1]
+
+
+@needs_real
+def test_windows_of_the_real_training_set():
+    strong = desed.annotations(REAL / "desed2019")["strong"]
+    lengths = postprocess.durations(strong.events, desed.LABELS)
+    for rule, wanted in MEASURED.items():
+        frames = [postprocess.ETA * RULES[rule](L) * 60 for L in lengths]
+        assert frames == pytest.approx(wanted, abs=0.051), rule
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 25, 41, 99])
+def test_the_median_filter_is_scipys(window):
+    tracks = rng().random((20, 40)) < 0.4
+    wanted = scipy.ndimage.median_filter(tracks, (1, window), mode="reflect")
+    assert np.array_equal(median_filter(tracks, window), wanted)
+
+
+@pytest.mark.parametrize("window", [3, 9, 31])
+def test_a_median_and_a_threshold_can_be_swapped(window):
+    p = rng().random((20, 60))
+    for threshold in (0.2, 0.5):
+        smooth = scipy.ndimage.median_filter(p, (1, window), mode="reflect") >= threshold
+        assert np.array_equal(smooth, median_filter(p >= threshold, window))
+
+
+def naive(p, clips, rate, widths, thresholds, passes):
+    """Events of one clip, frame by frame; the posterior and the decisions are each filtered."""
+    found = []
+    for c, label in enumerate(LABELS):
+        track, size = p[:, c], int(widths[c])
+        if passes == 2:
+            track = scipy.ndimage.median_filter(track, size, mode="reflect")
+        active = (track >= thresholds[c]) & (clips is None or clips[c] >= 0.5)
+        active = scipy.ndimage.median_filter(active, size, mode="reflect")
+        onset = None
+        for t, on in enumerate([*active, False]):
+            if on and onset is None:
+                onset = t
+            elif not on and onset is not None:
+                found.append(Event(label, onset / rate, t / rate))
+                onset = None
+    return [tuple(event)[:3] for event in found]
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("gated", [False, True])
+def test_detect_is_the_naive_loop(passes, gated):
+    p, clips = rng().random((12, 50, 2)), rng().random((12, 2))
+    widths, thresholds = np.array([5, 3]), np.array([0.4, 0.6])
+    gate = clips if gated else None
+    found = detect(p, gate, LABELS, 25, widths, thresholds, passes)
+    for i, events in enumerate(found):
+        wanted = naive(p[i], clips[i] if gated else None, 25, widths, thresholds, passes)
+        assert [tuple(event)[:3] for event in events] == wanted
+
+
+def test_the_gate_silences_a_class_below_one_half_and_no_other():
+    p = np.ones((3, 10, 2))
+    clips = np.array([[0.5, 0.49], [0.49, 0.5], [0.0, 0.0]])
+    found = detect(p, clips, LABELS, 10, np.array([1, 1]))
+    assert [[e.label for e in events] for events in found] == [["Dishes"], ["Frying"], []]
+    assert found[0][0][1:3] == (0.0, 1.0)
+
+
+def test_a_probability_at_the_threshold_is_active_and_the_input_is_left_alone():
+    p = np.full((1, 4, 2), 0.5)
+    before = p.copy()
+    assert len(detect(p, np.zeros((1, 2)), LABELS, 1, np.array([1, 1]))[0]) == 0
+    assert len(detect(p, None, LABELS, 1, np.array([1, 1]))[0]) == 2
+    assert np.array_equal(p, before)
+
+
+def one_event(length, window, frames=40, start=10):
+    """Frames that are left of an event after the filter."""
+    p = np.zeros((1, frames, 2))
+    p[0, start : start + length, 0] = 1
+    events = detect(p, None, LABELS, 1, np.array([window, 1]))[0]
+    return [(int(e.onset), int(e.offset)) for e in events]
+
+
+def test_a_long_window_eats_a_short_event_and_leaves_a_long_one_exact():
+    assert one_event(3, 5) == [(10, 13)]
+    assert one_event(3, 7) == []
+    for window in (1, 7, 15, 21):
+        least = window // 2 + 1
+        assert one_event(least, window) == [(10, 10 + least)]
+        assert not one_event(least - 1, window)
+
+
+def test_an_event_at_the_clips_end_is_mirrored_and_not_cut_there():
+    assert one_event(4, 7, start=36) == [(36, 40)]
+    assert one_event(4, 7, start=0) == [(0, 4)]
+
+
+def test_a_filter_joins_events_of_a_class_that_are_closer_than_half_its_window():
+    events = [[Event("Frying", 1, 3), Event("Frying", 3.2, 5)]]
+    active = active_frames(events, LABELS, 100, 10)
+    found = [detect(active, None, LABELS, 10, np.array([1, w]))[0] for w in (1, 7)]
+    assert [len(e) for e in found] == [2, 1]
+    assert found[1][0][1:3] == (1.0, 5.0)
+
+
+def test_events_on_the_frame_grid_survive_the_way_there_and_back():
+    events = [[Event("Dishes", 0.2, 0.6), Event("Frying", 0.4, 9.6)], [], [Event("Dishes", 2, 10)]]
+    active = active_frames(events, LABELS, 50, 5)
+    assert active.dtype == np.uint8 and active.shape == (3, 50, 2)
+    found = detect(active, None, LABELS, 5, np.array([1, 1]))
+    assert [[tuple(e)[:3] for e in clip] for clip in found] == [
+        [tuple(e)[:3] for e in clip] for clip in events
+    ]
+
+
+def test_empty_annotations_and_no_clips_at_all():
+    active = active_frames([[], []], LABELS, 20, 2)
+    assert not active.any()
+    assert detect(active, None, LABELS, 2, np.array([3, 5])) == [[], []]
+    assert detect(np.zeros((0, 20, 2)), np.zeros((0, 2)), LABELS, 2, np.array([3, 5])) == []
+    assert len(postprocess.runs(np.zeros((2, 5), bool))) == 0
+
+
+def test_runs_are_what_counting_gives():
+    tracks = rng().random((10, 30)) < 0.5
+    rebuilt = np.zeros_like(tracks)
+    for track, first, last in postprocess.runs(tracks):
+        assert not rebuilt[track, max(first - 1, 0) : last + 1].any(), "runs touch"
+        rebuilt[track, first:last] = True
+    assert np.array_equal(rebuilt, tracks)
+
+
+def scored(p, reference):
+    """Tuned thresholds of probabilities (clips, frames, 2) at one frame a second, unfiltered."""
+    clips = dict(enumerate(reference))
+
+    def at(threshold):
+        return detect(p, None, LABELS, 1, np.array([1, 1]), threshold)
+
+    return postprocess.tuned_thresholds(clips, at, LABELS)
+
+
+def test_each_class_gets_the_threshold_that_fits_it_nearest_to_one_half():
+    p = np.full((2, 10, 2), 0.02)
+    p[:, 2:5, 0] = 0.33  # a faint class: anything from 0.05 to 0.3 finds it
+    p[:, :, 1] = 0.62  # a class that is always likely: only above 0.62 is there an event
+    p[:, 2:5, 1] = 0.97
+    reference = [[Event("Dishes", 2, 5), Event("Frying", 2, 5)]] * 2
+    assert scored(p, reference).tolist() == [0.3, 0.65]
+
+
+def test_a_class_that_never_occurs_keeps_one_half():
+    p = np.full((2, 10, 2), 0.9)
+    assert scored(p, [[Event("Dishes", 0, 10)], []])[1] == 0.5
+    assert scored(p, [[], []]).tolist() == [0.5, 0.5]
+
+
+def test_tuning_is_never_worse_than_one_half_where_it_was_tuned():
+    p = rng().random((8, 30, 2))
+    reference = [[Event("Dishes", 3, 9), Event("Frying", 5 + i, 25)] for i in range(8)]
+    found = scored(p, reference)
+    clips = dict(enumerate(reference))
+    plain, tuned = (
+        dict(zip(clips, detect(p, None, LABELS, 1, np.array([1, 1]), t), strict=True))
+        for t in (0.5, found)
+    )
+    assert (
+        scoring.event_f1(clips, tuned, LABELS)[0] >= scoring.event_f1(clips, plain, LABELS)[0]
+    ).all()
+
+
+def test_a_perfect_net_loses_what_its_filter_eats_and_an_erring_one_needs_it():
+    events = [[Event("Dishes", 1, 1.4), Event("Frying", 2 + 0.2 * i, 9)] for i in range(4)]
+    wide = {"none": np.array([1, 1]), "wide": np.array([25, 25])}
+    found = figures.ceilings(events, LABELS, wide, 25)
+    assert found["none"].tolist() == [1, 1] and found["wide"].tolist() == [0, 1]
+    found = figures.ceilings(events, LABELS, wide, 25, errors=0.1)
+    assert found["wide"][1] > found["none"][1]
+
+
+def test_no_rule_beats_the_best_window_of_an_erring_net():
+    events = [[Event("Dishes", 1, 1.4), Event("Frying", 2 + 0.2 * i, 9)] for i in range(6)]
+    lengths = postprocess.durations(events, LABELS)
+    found = figures.all_ceilings([lengths] * 2, [events] * 2, LABELS, 25)
+    for replicate in (0, 1):
+        rules = found.xs(replicate, level="replicate").loc["erring"]
+        assert (rules.max() == rules.loc["best"]).all()
+    assert (found.loc["window"] % 2 == 1).all(axis=None)
+    assert not found.loc["erring", "none"].iloc[0].equals(found.loc["erring", "none"].iloc[1])
+    assert (found.loc["exact", "none"] == 1).all(axis=None)
+
+
+@needs_real
+def test_ceilings_of_the_real_annotations():
+    lists = desed.annotations(REAL / "desed2019")
+    lengths = postprocess.durations(lists["strong"].events, desed.LABELS)
+    widths = {rule: windows(lengths, rule, 25) for rule in RULES}
+    found = figures.ceilings(lists["validation"].events, desed.LABELS, widths, 25)
+    found = [float(found[rule].mean()) for rule in RULES]
+    assert found == pytest.approx([0.9552, 0.9799, 0.9941, 0.9895, 0.9982], abs=1e-4)

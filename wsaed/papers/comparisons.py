@@ -1,0 +1,109 @@
+"""What the papers' claims are made of: paired differences, parts by rule, the tests of a claim.
+
+A side of a contrast is a system's name, or (system, post-processing) where its records hold a
+score for each post-processing, as <metric>_<post-processing>.
+Notebook: claims.ipynb.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from wsaed.verdicts import Claim, Part, better, equivalent, not_worse
+
+Side = str | tuple[str, str]
+
+
+def values(df: pd.DataFrame, system: str, metric: str) -> np.ndarray:
+    """A system's score in every replicate; KeyError names a system that was not trained."""
+    return np.stack(df.loc[system, metric].sort_index().map(np.asarray).to_list()).astype(float)
+
+
+def measured(side: Side, metric: str) -> tuple[str, str]:
+    """(system, column) of a side's score."""
+    return (side, metric) if isinstance(side, str) else (side[0], f"{metric}_{side[1]}")
+
+
+def difference(df: pd.DataFrame, a: Side, b: Side, metric: str):
+    """Paired differences a - b over the replicates of both: (n,), and (n, resamples of clips)."""
+    sides = measured(a, metric), measured(b, metric)
+    both = df.loc[sides[0][0]].index.intersection(df.loc[sides[1][0]].index)
+    df = df[df.index.get_level_values("replicate").isin(both)]
+    a, b = (values(df, *side) for side in sides)
+    clips_a, clips_b = (values(df, system, f"{column}_resampled") for system, column in sides)
+    return a - b, clips_a - clips_b
+
+
+def contrast(df, a: Side, b: Side, metric: str) -> Part:
+    """Rule S on a - b."""
+    return better(_name(a, b), *difference(df, a, b, metric))
+
+
+def unchanged(df, a: Side, b: Side, metric: str, delta: float) -> Part:
+    """Rule E on a - b."""
+    return equivalent(_name(a, b), difference(df, a, b, metric)[0], delta)
+
+
+def no_worse(df, a: Side, b: Side, metric: str, delta: float) -> Part:
+    """Rule NI on a - b."""
+    return not_worse(_name(a, b), difference(df, a, b, metric)[0], delta)
+
+
+def _name(*sides: Side) -> str:
+    return " - ".join(s if isinstance(s, str) else f"{s[0]} ({s[1]})" for s in sides)
+
+
+def labelled(rule: Callable, df, a: Side, b: Side, metric: str) -> Part:
+    """A rule's part whose name says the metric, to stand beside others."""
+    part = rule(df, a, b, metric)
+    return replace(part, name=f"{part.name}, {metric}")
+
+
+def links(*links: tuple, metric: str, beside=(), tuned: str = "", more=lambda df: []) -> Callable:
+    """The test of a claim that is one contrast or several: (rule, a, b) each.
+
+    beside: other metrics of the same contrasts, where ``df`` has them; ``more(df)``: further parts
+    beside them; ``tuned``: the metric at tuned thresholds, put to the claim's own rules.
+    A test gives a claim's (parts, parts beside, parts at tuned thresholds) from a frame.
+    """
+
+    def test(df):
+        parts = [rule(df, a, b, metric) for rule, a, b in links]
+        others = [
+            labelled(contrast, df, a, b, m)
+            for m in beside
+            for _, a, b in links
+            if all(measured(side, m)[1] in df for side in (a, b))
+        ]
+        again = [labelled(rule, df, a, b, tuned) for rule, a, b in links if tuned]
+        return parts, others + more(df), again
+
+    return test
+
+
+def claims(tests: dict[str, tuple], df: pd.DataFrame, only: list[str] | None) -> list[Claim]:
+    """The claims of ``tests``, name -> (place, text, test), or those in ``only``; not yet judged.
+
+    A claim that compares a system which ``df`` lacks has no parts, and its note says so.
+    """
+    found = []
+    for name, (place, text, test) in tests.items():
+        if only is not None and name not in only:
+            continue
+        try:
+            found.append(Claim(name, place, text, *test(df)))
+        except KeyError as missing:
+            note = f"these results have no {missing.args[0]}"
+            found.append(Claim(name, place, text, [], note=note))
+    return found
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's correlation along the rows of two (draws, classes) arrays; 0 without spread."""
+    ranks = (stats.rankdata(v, axis=1) for v in (x, y))
+    a, b = (r - r.mean(1, keepdims=True) for r in ranks)
+    spread = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return np.divide((a * b).sum(1), spread, out=np.zeros(len(a)), where=spread > 0)
