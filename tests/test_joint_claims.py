@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from wsaed import report, verdicts
-from wsaed.corpora import shapes
+from wsaed.corpora import desed, shapes
 from wsaed.corpora.desed_statistics import CLEAN
 from wsaed.corpora.sources import generated
 from wsaed.papers import joint_at_aed, joint_at_aed_claims, secost_claims
@@ -239,7 +239,7 @@ def test_a_gain_that_knows_no_duration_gives_c7_no_verdict():
 
 def test_c7_knows_whose_durations_are_whose():
     labels = shapes.domestic_classes(generated(0))
-    assert labels == tuple(CLEAN["seconds"]) == joint_at_aed.CLASSES == tuple(joint_at_aed.TABLE_2)
+    assert labels == tuple(CLEAN["seconds"]) == desed.LABELS == tuple(joint_at_aed.TABLE_2)
     seconds = dict(zip(labels, SECONDS, strict=True))
     assert max(seconds, key=seconds.get) == "Vacuum_cleaner"
     assert min(seconds, key=seconds.get) == "Dishes"

@@ -11,18 +11,6 @@ from pathlib import Path
 LEARNING_RATE = 8e-3  # Adam, one cycle
 SNR = [10, 25]  # dB above the background, the embedded corpus
 DIFFICULTY = {"easier": [15, 30], "harder": [5, 20]}
-CLASSES = (
-    "Alarm_bell_ringing",
-    "Blender",
-    "Cat",
-    "Dishes",
-    "Dog",
-    "Electric_shaver_toothbrush",
-    "Frying",
-    "Running_water",
-    "Speech",
-    "Vacuum_cleaner",
-)
 # What calibration may look at: the baselines, their training clips, their scores
 TRAINING_SPLITS = ("strong", "weak", "unlabelled")
 BASELINES = ("gl", "mt", "labelled", "synthetic_only", "recorded_strong", "all_tagged")

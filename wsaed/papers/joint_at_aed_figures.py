@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from wsaed import postprocess, report, scoring
 from wsaed.corpora import Corpus, Split, desed
 from wsaed.papers.comparisons import Side, difference, measured, values
-from wsaed.papers.joint_at_aed import CLASSES, OVERALL, TABLE_1, TABLE_2
+from wsaed.papers.joint_at_aed import OVERALL, TABLE_1, TABLE_2
 from wsaed.papers.joint_at_aed_claims import durations
 
 SECONDS = 10.0  # of a clip
@@ -56,7 +56,7 @@ def class_seconds(corpus: Corpus) -> np.ndarray:
     For other classes that of the strong clips' events; nan where there are none.
     """
     own = postprocess.durations(corpus["strong"].events, corpus.labels)
-    known = dict(zip(CLASSES, durations(), strict=True))
+    known = dict(zip(desed.LABELS, durations(), strict=True))
     return np.array(
         [
             known.get(label, L.mean() if len(L) else np.nan)
@@ -111,6 +111,12 @@ def _interval(scores: np.ndarray) -> str:
     return report.mean_interval(known) if len(known) else ""
 
 
+def _spans(sizes: np.ndarray) -> list[str]:
+    """Each column of (draws, classes) sizes in frames: "9", or "3 to 9" where draws differ."""
+    ends = zip(sizes.min(0), sizes.max(0), strict=True)
+    return [f"{a} to {b}" if b > a else f"{a}" for a, b in ends]
+
+
 def durations_table(draws: list[list[np.ndarray]], labels, rate: float) -> pd.DataFrame:
     """A row a class: events, seconds by each rule, windows in frames ("3 to 9" where draws differ).
 
@@ -125,8 +131,7 @@ def durations_table(draws: list[list[np.ndarray]], labels, rate: float) -> pd.Da
         ]
     for rule, name in rules.items():
         frames = np.array([postprocess.windows(L, rule, rate) for L in draws])
-        spans = zip(frames.min(0), frames.max(0), strict=True)
-        columns[f"{name}, frames"] = [f"{a} to {b}" if b > a else f"{a}" for a, b in spans]
+        columns[f"{name}, frames"] = _spans(frames)
     return pd.DataFrame(columns)
 
 
@@ -216,12 +221,8 @@ def ceilings_table(found: pd.DataFrame) -> pd.DataFrame:
             whole = report.mean_interval(scores.mean(axis=1))
             columns[name] = [*(_mean(scores[label].to_numpy()) for label in scores), whole]
     if "window" in found.index:
-        sizes = found.loc["window", "best"].astype(int)
-        spans = [
-            f"{a} to {b}" if b > a else f"{a}"
-            for a, b in zip(sizes.min(), sizes.max(), strict=True)
-        ]
-        columns["best window, frames"] = [*spans, ""]
+        sizes = found.loc["window", "best"].to_numpy(int)
+        columns["best window, frames"] = [*_spans(sizes), ""]
     return pd.DataFrame(columns)
 
 
