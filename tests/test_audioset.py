@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import one_line
 from scipy import sparse
 
 from wsaed import corpora
@@ -81,11 +82,6 @@ def root(original, tmp_path, monkeypatch):
     monkeypatch.setenv("JOBS", "1")
     monkeypatch.setattr(corpora, "SHARD", 3)
     return Path(shutil.copytree(original, tmp_path / "audioset"))
-
-
-def one_line(error) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def ids(split) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import REAL, needs_real
+from conftest import REAL, needs_real, one_line
 
 from wsaed import corpora
 from wsaed.audio import resample
@@ -102,11 +102,6 @@ def root(original, tmp_path, monkeypatch):
 
 def load(**spec):
     return desed.load({"name": "desed", **spec}, 0)
-
-
-def one_line(error) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import made_split
 from safetensors.torch import load_file
 
 from wsaed import corpora, losses, nets, postprocess, scoring, training
-from wsaed.corpora import Corpus, Event, Shards, Split
+from wsaed.corpora import Corpus, Event, Shards
 from wsaed.methods import detection, detection_scores, guided_learning, joint, mean_teacher
 from wsaed.methods.detection import STRONG, UNLABELLED, UNUSED, WEAK
 
@@ -48,16 +49,8 @@ def split(name, folder, labels=LABELS):
             events[i].append(Event(str(label), onset, onset + rng.uniform(0.5, 3)))
             x[i, int(onset * 25) : int(events[i][-1].offset * 25), 8 * c : 8 * c + 8] += 6
     np.save(folder / f"{name}.npy", x.astype(np.float16))
-    tags = np.array([[c in {e.label for e in es} for c in LABELS] for es in events], np.float32)
-    known = events if name in ("strong", "validation", "test") else None
-    given = None if name == "unlabelled" else tags
     shards = Shards((folder / f"{name}.npy",))
-    clips = [f"{name}_{i}.wav" for i in range(count)]
-    found = Split(
-        name, clips, known, given, tags, np.arange(count), lambda front_end: shards, None, 16_000
-    )
-    found.hidden_events = events
-    return found
+    return made_split(name, events, LABELS, lambda front_end: shards)
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import made_split
 from safetensors.torch import load_file
 
 from wsaed import corpora, nets, training
-from wsaed.corpora import Corpus, Event, Shards, Split
+from wsaed.corpora import Corpus, Event, Shards
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import detection, detection_scores, pseudolabel
 from wsaed.methods.curriculum import CURRICULA, active_pool, plan, share
@@ -79,13 +80,7 @@ def split(name, folder):
             np.save(path, (x + 6 * bands).astype(np.float16))
         return Shards((path,))
 
-    tags = np.array([[c in {e.label for e in es} for c in LABELS] for es in events], np.float32)
-    known = events if name in ("strong", "validation", "test") else None
-    given = None if name == "unlabelled" else tags
-    clips = [f"{name}_{i}.wav" for i in range(count)]
-    found = Split(name, clips, known, given, tags, np.arange(count), features, None, 16_000)
-    found.hidden_events = events
-    return found
+    return made_split(name, events, LABELS, features)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import one_line
 from test_urban_sed import txt
 
 from wsaed import corpora
@@ -29,11 +30,6 @@ from wsaed.features import FRONT_ENDS, log_mel
 NAME = "secost_50ms"
 FRONT_END = FRONT_ENDS[NAME]
 RATE = 8000
-
-
-def one_line(error) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # ---- which classes

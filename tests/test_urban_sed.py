@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import one_line
 
 from wsaed import corpora
 from wsaed.audio import resample
@@ -97,11 +98,6 @@ def root(original, tmp_path, monkeypatch):
 
 def load(**spec):
     return urban_sed.load({"name": "urban_sed", **spec}, 0)
-
-
-def one_line(error) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def truth(clip: str) -> list[tuple]:

@@ -19,7 +19,6 @@ what is done is kept in CACHE/desed. Notebook: start_here.ipynb.
 """
 
 import hashlib
-import os
 import re
 from functools import partial
 from itertools import chain, combinations, islice, product
@@ -30,7 +29,6 @@ import numpy as np
 
 from wsaed.corpora import Corpus, Event, Split, recordings
 from wsaed.corpora.desed_statistics import CLEAN
-from wsaed.features import FRONT_ENDS
 
 LABELS = tuple(sorted(CLEAN["seconds"]))  # the ten classes
 # Where a split's annotations and audio lie below metadata/ and audio/, the set of 2019 first
@@ -94,10 +92,10 @@ def annotations(folder: str | Path) -> dict[str, Annotations]:
 def fingerprint(spec: dict) -> str:
     """Digest of a user's own DESED: the lists, and the recordings' names and sizes."""
     parts, root = [], recordings.root_of("DESED")
-    for split in _sizes(spec):
+    for split in recordings.sizes("desed", DEFAULTS, spec):
         path, place = _list(root, split)
         parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
-        parts.append(repr(sorted(_audio(root, _folders(place)).values())))
+        parts.append(repr(sorted(recordings.found_in(root, _folders(place)).values())))
     return recordings.digest_of(*parts)
 
 
@@ -174,39 +172,13 @@ def _folders(place: str) -> list[str]:
     return [f"{base}audio/{x}" for base, x in product(("", "dataset/"), places)]
 
 
-def _audio(root: Path, folders: list[str]) -> dict[str, tuple[str, int]]:
-    """{name without suffix: (name within root, bytes)} of the recordings in the folders."""
-    found = {}
-    for folder in folders:
-        if (root / folder).is_dir():
-            for entry in sorted(os.scandir(root / folder), key=lambda entry: entry.name):
-                stem = _stem(entry.name)
-                # a link to nothing counts as missing
-                if stem != entry.name and entry.is_file():
-                    found.setdefault(stem, (f"{folder}/{entry.name}", entry.stat().st_size))
-    return found
-
-
 def _stem(name: str) -> str:
     """A file name without the suffix of an audio format, if it has one."""
     return _SUFFIX.sub("", name)
 
 
-def _sizes(spec: dict) -> dict[str, int]:
-    """Clips by split, 0 for all, without the splits left out, after a check of the whole spec."""
-    given = {k: 0 if n is None else n for k, n in spec.items() if k not in ("name", "front_end")}
-    sizes = DEFAULTS | given
-    for name, n in sizes.items():
-        if name not in DEFAULTS or type(n) is not int or n < -1:
-            options = f"{', '.join(DEFAULTS)} as numbers of clips, 0: all, -1: without"
-            raise ValueError(f"desed: {name}={n!r}: give {options}")
-    if spec.get("front_end") not in (None, *FRONT_ENDS):
-        raise ValueError(f"desed: front_end is one of {', '.join(FRONT_ENDS)}")
-    return {name: n for name, n in sizes.items() if n != -1}
-
-
 def _corpus(spec: dict, jobs: int) -> Corpus:
-    sizes, root = _sizes(spec), recordings.root_of("DESED")
+    sizes, root = recordings.sizes("desed", DEFAULTS, spec), recordings.root_of("DESED")
     lists, rows, missing, notes = {}, {}, [], []
     for split, size in sizes.items():
         path, place = _list(root, split)
@@ -246,7 +218,7 @@ def _recorded(
 ) -> tuple[dict[int, tuple], list[str]]:
     """({row: clip as `recordings` wants it} in the order of the names' hashes, names missing)."""
     folders, there, missing = _folders(place), {}, []
-    found = _audio(root, folders)
+    found = recordings.found_in(root, folders)
     for i in sorted(range(len(clips)), key=lambda i: hashlib.sha256(clips[i].encode()).digest()):
         stem, name = _stem(clips[i]), f"{split}/{clips[i]}"
         cut = _VIDEO.fullmatch(stem)

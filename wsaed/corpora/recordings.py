@@ -1,8 +1,9 @@
 """A folder of a user's recordings: every file decoded once, features in shards, what is wrong kept.
 
-Shared by `wsaed.corpora.audioset` and `wsaed.corpora.desed`. The work is cut into blocks of up to
-`wsaed.corpora.SHARD` clips, one shard each; a clip is a tuple (id, file name within the root,
-bytes, seconds). What is done is kept in CACHE/<corpus>. Notebook: start_here.ipynb.
+Shared by audioset, desed, urban_sed and target_sound of `wsaed.corpora`. The work is cut into
+blocks of up to `wsaed.corpora.SHARD` clips, one shard each; a clip is a tuple (id, file name
+within the root, bytes, seconds). What is done is kept in CACHE/<corpus>.
+Notebook: start_here.ipynb.
 """
 
 import argparse
@@ -179,6 +180,35 @@ def root_of(variable: str) -> Path:
     if not root:
         raise ValueError(f"{variable} is not set: give the folder that has the lists and the audio")
     return Path(root).absolute()
+
+
+def sizes(corpus: str, defaults: dict[str, int], spec: dict) -> dict[str, int]:
+    """Clips by split, 0 for all, without those that are -1, after a check of the whole spec."""
+    given = {k: 0 if n is None else n for k, n in spec.items() if k not in ("name", "front_end")}
+    found = defaults | given
+    for name, n in found.items():
+        if name not in defaults or type(n) is not int or n < -1:
+            options = f"{', '.join(defaults)} as numbers of clips, 0: all, -1: without"
+            raise ValueError(f"{corpus}: {name}={n!r}: give {options}")
+    if spec.get("front_end") not in (None, *FRONT_ENDS):
+        raise ValueError(f"{corpus}: front_end is one of {', '.join(FRONT_ENDS)}")
+    return {name: n for name, n in found.items() if n != -1}
+
+
+def found_in(root: Path, folders: list[str]) -> dict[str, tuple[str, int]]:
+    """{name without suffix: (file within root, bytes)} of the recordings in folders of the root.
+
+    Of two with one name the first counts, by folders and then by suffixes.
+    """
+    found = {}
+    for folder in folders:
+        entries = os.scandir(root / folder) if (root / folder).is_dir() else ()
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            stem, _, suffix = entry.name.rpartition(".")
+            # a link to nothing counts as missing
+            if suffix.lower() in SUFFIXES and entry.is_file():
+                found.setdefault(stem, (f"{folder}/{entry.name}", entry.stat().st_size))
+    return found
 
 
 def command(

@@ -21,7 +21,6 @@ resumable: what is done is kept in CACHE/urban_sed. Notebook: start_here.ipynb.
 
 import hashlib
 import json
-import os
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -29,7 +28,6 @@ from pathlib import Path
 import numpy as np
 
 from wsaed.corpora import Corpus, Event, Split, recordings
-from wsaed.features import FRONT_ENDS
 
 LABELS = (
     "air_conditioner",
@@ -63,7 +61,7 @@ def load(spec: dict, replicate: int) -> Corpus:
 def fingerprint(spec: dict) -> str:
     """Digest of a user's own URBAN-SED: the annotations, and the recordings' names and sizes."""
     parts, home = [], root()
-    for split in _sizes(spec):
+    for split in recordings.sizes("urban_sed", DEFAULTS, spec):
         paths = [x for pair in _annotation_files(home, split).values() for x in pair.values()]
         parts += [f"{x.name} {hashlib.sha256(x.read_bytes()).hexdigest()}" for x in sorted(paths)]
         parts.append(repr(sorted(find_recordings(home, split).values())))
@@ -180,14 +178,7 @@ def _agree(one: list[Event], other: list[Event]) -> bool:
 
 def find_recordings(home: Path, split: str) -> dict[str, tuple[str, int]]:
     """{clip's name without suffix: (file within ``home``, bytes)}."""
-    found, folder = {}, f"audio/{FOLDERS[split]}"
-    entries = os.scandir(home / folder) if (home / folder).is_dir() else ()
-    for entry in sorted(entries, key=lambda entry: entry.name):
-        stem, _, suffix = entry.name.rpartition(".")
-        # a link to nothing counts as missing
-        if suffix.lower() in recordings.SUFFIXES and entry.is_file():
-            found.setdefault(stem, (f"{folder}/{entry.name}", entry.stat().st_size))
-    return found
+    return recordings.found_in(home, [f"audio/{FOLDERS[split]}"])
 
 
 def clip_labels(events: list[list[Event]], labels: tuple[str, ...]) -> np.ndarray:
@@ -201,21 +192,8 @@ def clip_labels(events: list[list[Event]], labels: tuple[str, ...]) -> np.ndarra
     return found.astype(np.float32)
 
 
-def _sizes(spec: dict) -> dict[str, int]:
-    """Clips by split, 0 for all, without the splits left out, after a check of the whole spec."""
-    given = {k: 0 if n is None else n for k, n in spec.items() if k not in ("name", "front_end")}
-    sizes = DEFAULTS | given
-    for name, n in sizes.items():
-        if name not in DEFAULTS or type(n) is not int or n < -1:
-            options = f"{', '.join(DEFAULTS)} as numbers of clips, 0: all, -1: without"
-            raise ValueError(f"urban_sed: {name}={n!r}: give {options}")
-    if spec.get("front_end") not in (None, *FRONT_ENDS):
-        raise ValueError(f"urban_sed: front_end is one of {', '.join(FRONT_ENDS)}")
-    return {name: n for name, n in sizes.items() if n != -1}
-
-
 def _corpus(spec: dict, jobs: int) -> Corpus:
-    sizes, home, missing, blocks = _sizes(spec), root(), [], {}
+    sizes, home, missing, blocks = recordings.sizes("urban_sed", DEFAULTS, spec), root(), [], {}
     events = {split: annotations(home, split) for split in sizes}
     for split, size in sizes.items():
         there = find_recordings(home, split)

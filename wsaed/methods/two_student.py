@@ -120,8 +120,10 @@ def frame_labels(split: Split, labels, steps: int, rate: float) -> np.ndarray:
     events = getattr(split, "hidden_events", None) if split.events is None else split.events
     if events is None:
         raise ValueError(f"{split.name} has no onsets and offsets: use labels 'weak'")
-    active = postprocess.active_frames(events, labels, steps, rate)
-    return active[split.pairs.clip, :, split.pairs.label] > 0
+    asked = zip(split.pairs.clip, split.pairs.label, strict=True)
+    # a pair's own class alone: all classes of all clips would not fit into memory
+    mine = [[e._replace(label="") for e in events[i] if e.label == labels[c]] for i, c in asked]
+    return postprocess.active_frames(mine, ("",), steps, rate)[:, :, 0] > 0
 
 
 def pairs_of(pairs: Pairs, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,14 +5,14 @@ score for each post-processing, as <metric>_<post-processing>.
 Notebook: claims.ipynb.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wsaed.verdicts import Claim, Part, better, equivalent, not_worse
+from wsaed.verdicts import DELTA, Claim, Part, better, equivalent, not_worse
 
 Side = str | tuple[str, str]
 
@@ -42,13 +42,13 @@ def contrast(df, a: Side, b: Side, metric: str) -> Part:
     return better(_name(a, b), *difference(df, a, b, metric))
 
 
-def unchanged(df, a: Side, b: Side, metric: str, delta: float) -> Part:
-    """Rule E on a - b."""
+def unchanged(df, a: Side, b: Side, metric: str, delta: float = DELTA["f1"]) -> Part:
+    """Rule E on a - b, by the margin of F1 unless told."""
     return equivalent(_name(a, b), difference(df, a, b, metric)[0], delta)
 
 
-def no_worse(df, a: Side, b: Side, metric: str, delta: float) -> Part:
-    """Rule NI on a - b."""
+def no_worse(df, a: Side, b: Side, metric: str, delta: float = DELTA["f1"]) -> Part:
+    """Rule NI on a - b, by the margin of F1 unless told."""
     return not_worse(_name(a, b), difference(df, a, b, metric)[0], delta)
 
 
@@ -60,6 +60,20 @@ def labelled(rule: Callable, df, a: Side, b: Side, metric: str) -> Part:
     """A rule's part whose name says the metric, to stand beside others."""
     part = rule(df, a, b, metric)
     return replace(part, name=f"{part.name}, {metric}")
+
+
+def where_run(df, pairs: Iterable[tuple[Side, Side]], metric: str, rule=contrast) -> list[Part]:
+    """A rule's parts for those pairs of sides whose systems ``df`` has."""
+    known = set(df.index.get_level_values("system"))
+    run = [pair for pair in pairs if known.issuperset(measured(side, metric)[0] for side in pair)]
+    return [rule(df, *pair, metric) for pair in run]
+
+
+def gains(df, sides: Iterable[Side], metric: str, against: Side) -> list[np.ndarray]:
+    """Each side's score less that of ``against``, replicate by replicate, in points."""
+    base = df.loc[measured(against, metric)]
+    scores = [df.loc[measured(side, metric)] for side in sides]
+    return [100 * (score - base).dropna().to_numpy(float) for score in scores]
 
 
 def links(*links: tuple, metric: str, beside=(), tuned: str = "", more=lambda df: []) -> Callable:

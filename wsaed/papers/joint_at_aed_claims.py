@@ -13,7 +13,15 @@ import pandas as pd
 
 from wsaed.corpora.desed_statistics import CLEAN, PROBABILITIES
 from wsaed.papers import comparisons
-from wsaed.papers.comparisons import contrast, labelled, links, no_worse, spearman, values
+from wsaed.papers.comparisons import (
+    contrast,
+    labelled,
+    links,
+    no_worse,
+    spearman,
+    values,
+    where_run,
+)
 from wsaed.papers.joint_at_aed import DIFFICULTY
 from wsaed.verdicts import DELTA, Claim, Part, from_draws
 
@@ -42,11 +50,6 @@ def _side(one) -> tuple[str, str]:
     return (one, "average") if isinstance(one, str) else one
 
 
-def _no_worse(df, a, b, metric: str) -> Part:
-    """Rule NI on a - b within the margin of F1."""
-    return no_worse(df, a, b, metric, MARGIN)
-
-
 def _own_processing(df) -> list[Part]:
     """Beside C1: each system with the post-processing that its authors gave it."""
     return [contrast(df, ("gl", "average"), ("mt", "baseline"), METRIC)]
@@ -57,11 +60,9 @@ def _full_system(df) -> tuple[list[Part], list[Part], list[Part]]:
     sides = ("tfd_afl", "esp"), ("gl", "average")
     parts = [labelled(contrast, df, *sides, metric) for metric in (METRIC, *BESIDE)]
     other = [
-        [(f"{level}_{system}", processing) for system, processing in sides]
-        for level in DIFFICULTY
-        if f"{level}_tfd_afl" in df.index
+        [(f"{level}_{system}", processing) for system, processing in sides] for level in DIFFICULTY
     ]
-    beside = [contrast(df, *pair, METRIC) for pair in other]
+    beside = where_run(df, other, METRIC)
     return parts, beside, [labelled(contrast, df, *sides, TUNED), *parts[1:]]
 
 
@@ -161,7 +162,7 @@ CLAIMS = {  # name: (place, claim, test), a test gives (parts, parts beside, par
     "C4a": (
         "text",
         "DFD-D on weak and unlabelled clips adds nothing to TFD",
-        _event_f1(("tfd", "tfd_dfd_d_wu"), rule=_no_worse, beside=()),
+        _event_f1(("tfd", "tfd_dfd_d_wu"), rule=no_worse, beside=()),
     ),
     "C4b": (
         "text",

@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from wsaed import postprocess, report, scoring
 from wsaed.corpora import Corpus, Split, desed
-from wsaed.papers.comparisons import Side, difference, measured, values
+from wsaed.papers import comparisons
+from wsaed.papers.comparisons import Side, difference, values
 from wsaed.papers.joint_at_aed import OVERALL, TABLE_1, TABLE_2
 from wsaed.papers.joint_at_aed_claims import durations
 
@@ -34,9 +35,8 @@ def silent(test: Split, labels) -> tuple[float, float, float]:
 
 
 def gains(df, rows: list[Side], metric: str, against: Side = ("gl", "average")) -> list:
-    """Each row's F1 less that of ``against``, replicate by replicate, in points."""
-    scores = [df.loc[measured(side, metric)] for side in (*rows, against)]
-    return [100 * (score - scores[-1]).dropna().to_numpy(float) for score in scores[:-1]]
+    """`comparisons.gains`, over guided learning unless told."""
+    return comparisons.gains(df, rows, metric, against)
 
 
 def printed_gains(column: int) -> dict[Side, float]:

@@ -13,7 +13,15 @@ import numpy as np
 import pandas as pd
 
 from wsaed.papers import comparisons
-from wsaed.papers.comparisons import contrast, labelled, links, no_worse, unchanged, values
+from wsaed.papers.comparisons import (
+    contrast,
+    labelled,
+    links,
+    no_worse,
+    unchanged,
+    values,
+    where_run,
+)
 from wsaed.papers.mixed_tsd import DIFFICULTY, ERRORS, STABLE
 from wsaed.verdicts import DELTA, Claim, Part, better, from_draws
 
@@ -22,6 +30,7 @@ TUNED = "event_f1_tuned"
 MARGIN, UNITS = DELTA["f1"], "F1 or share"  # of the estimates, for a figure
 GAP = 0.05  # clean event F1 by which strong labels must beat weak ones
 LOSS = (0.25, 0.60)  # share of it that a model of the other domain alone must lose
+MIXED = [(ms, other) for ms in ("a_f_3", "b_f_3") for other in ("ws", "all_silent")]
 CLOSED = 0.5  # share of the gap between weak and strong that counts as close
 
 
@@ -33,22 +42,16 @@ def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
     return comparisons.claims(CLAIMS, df, only)
 
 
-def _unchanged(df, a, b, metric: str) -> Part:
-    """Rule E on a - b within the margin of F1."""
-    return unchanged(df, a, b, metric, MARGIN)
-
-
-def _no_worse(df, a, b, metric: str) -> Part:
-    """Rule NI on a - b within the margin of F1."""
-    return no_worse(df, a, b, metric, MARGIN)
+def _event_f1(*every: tuple, rule=contrast, beside=(SEGMENT, PAPER), more=lambda df: []):
+    """The test of a claim on event F1: links as `links` takes them, or pairs under one rule."""
+    every = [link if len(link) == 3 else (rule, *link) for link in every]
+    return links(*every, metric=METRIC, beside=beside, tuned=TUNED, more=more)
 
 
 def _beside_mixed(df) -> list[Part]:
     """Beside D1: the paper's convention; one step easier and harder where they were run."""
-    pairs = [(ms, other) for ms in ("a_f_3", "b_f_3") for other in ("ws", "all_silent")]
-    other = [(f"{d}_b_f_1", f"{d}_ws") for d in DIFFICULTY if f"{d}_ws" in df.index]
-    found = [labelled(contrast, df, *pair, PAPER) for pair in pairs]
-    return found + [contrast(df, *pair, METRIC) for pair in other]
+    found = [labelled(contrast, df, *pair, PAPER) for pair in MIXED]
+    return found + where_run(df, [(f"{d}_b_f_1", f"{d}_ws") for d in DIFFICULTY], METRIC)
 
 
 def share_closed(df, metric: str, system: str = "b_f_3") -> Part:
@@ -103,10 +106,8 @@ def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     domain alone must lose a good part of what strong labels give, but not all, else there is no
     gap between the domains to close, or none that could be closed.
     """
-    table, known = pd.DataFrame(columns=["precondition", "measured", "needed", "met"]), set()
-    if len(df):
-        known = set(df.index.get_level_values("system"))
-    reasons = {}
+    table = pd.DataFrame(columns=["precondition", "measured", "needed", "met"])
+    known, reasons = set(df.index.get_level_values("system")), {}
     if {"ss", "ws"} <= known:
         gap = contrast(df, "ss", "ws", METRIC).estimate
         title = "event F1 of strong labels, above weak ones"
@@ -132,73 +133,48 @@ CLAIMS = {  # name: (place, claim, test), a test gives (parts, parts beside, par
     "D1": (
         "table 1",
         "mixed supervision beats weak supervision, from either source",
-        links(
-            *((contrast, ms, other) for ms in ("a_f_3", "b_f_3") for other in ("ws", "all_silent")),
-            metric=METRIC,
-            beside=(SEGMENT,),
-            tuned=TUNED,
-            more=_beside_mixed,
-        ),
+        _event_f1(*MIXED, beside=(SEGMENT,), more=_beside_mixed),
     ),
     "D2": ("table 1", "mixed supervision closes half of the gap to strong, or more", _gap_closed),
     "D3": (
         "table 2",
         "distillation and adversarial training lift w_student together, alone hardly",
-        links(
-            (contrast, "b_w_1", "ws"),
-            (_unchanged, "b_kd_w_1", "ws"),
-            (_unchanged, "b_ad_w_1", "ws"),
-            metric=METRIC,
-            beside=(SEGMENT, PAPER),
-            tuned=TUNED,
-        ),
+        _event_f1(("b_w_1", "ws"), (unchanged, "b_kd_w_1", "ws"), (unchanged, "b_ad_w_1", "ws")),
     ),
     "D4": (
         "table 2",
         "f_student beats w_student after training on its pseudo labels",
-        links((contrast, "b_f_1", "b_w_1"), metric=METRIC, beside=(SEGMENT, PAPER), tuned=TUNED),
+        _event_f1(("b_f_1", "b_w_1")),
     ),
     "D5": (
         "table 2",
         "distillation and adversarial training each add to f_student",
-        links(
-            (contrast, "b_f_1", "b_ad_f_1"),
-            (contrast, "b_f_1", "b_kd_f_1"),
-            metric=METRIC,
-            beside=(SEGMENT, PAPER),
-            tuned=TUNED,
-        ),
+        _event_f1(("b_f_1", "b_ad_f_1"), ("b_f_1", "b_kd_f_1")),
     ),
     "D6": (
         "table 3",
         "three iterations help w_student and hardly f_student",
-        links(
-            (contrast, "a_w_3", "a_w_1"),
-            (_unchanged, "a_f_3", "a_f_1"),
-            metric=METRIC,
-            beside=(SEGMENT, PAPER),
-            tuned=TUNED,
-        ),
+        _event_f1(("a_w_3", "a_w_1"), (unchanged, "a_f_3", "a_f_1")),
     ),
     "D7": (
         "figure 1 (c)",
         "detection is stable while under 35 % of the frame labels are wrong",
-        links(
-            *((_no_worse, name, "ss") for name, e in ERRORS.items() if e["rate"] < STABLE),
-            metric=METRIC,
-            tuned=TUNED,
+        _event_f1(
+            *((name, "ss") for name, e in ERRORS.items() if e["rate"] < STABLE),
+            rule=no_worse,
+            beside=(),
         ),
     ),
     "D8": ("text", "w_student's pseudo labels are wrong on under 35 % of frames", _error_rate),
     "D9": (
         "table 1",
         "strong supervision beats weak supervision",
-        links((contrast, "ss", "ws"), metric=METRIC, beside=(SEGMENT, PAPER), tuned=TUNED),
+        _event_f1(("ss", "ws")),
     ),
     "D10": (
         "table 1",
         "the other domain is no worse a source than the target's own",
-        links((_no_worse, "b_f_3", "a_f_3"), metric=METRIC, beside=(SEGMENT, PAPER), tuned=TUNED),
+        _event_f1(("b_f_3", "a_f_3"), rule=no_worse),
     ),
     "D11": (
         "table 2",

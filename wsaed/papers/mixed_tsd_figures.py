@@ -9,12 +9,10 @@ import seaborn as sns
 
 from wsaed import corpora, nets, postprocess, report, runs, training
 from wsaed.corpora import Split
-from wsaed.corpora.pairs import halves, reference
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import target_scores, two_student
-from wsaed.methods.conditional import EMBEDDINGS
 from wsaed.methods.label_errors import spoilt
-from wsaed.papers.comparisons import values
+from wsaed.papers.comparisons import gains, values
 from wsaed.papers.mixed_tsd import ERRORS, NAMES, PSEUDO_ERROR, STABLE, TABLE_1
 from wsaed.papers.mixed_tsd_claims import MARGIN
 
@@ -46,12 +44,6 @@ def table(df, specs: dict, names: dict[str, str], printed: dict[str, tuple]) -> 
         rows.append([name, *stated, *scores, len(df.loc[system]), report.epochs(specs[system])])
     heads = ["system", "paper segment F1", "paper event F1", *SCORES.values()]
     return pd.DataFrame(rows, columns=[*heads, "replicates", "epochs"])
-
-
-def gains(df, systems, metric: str, against: str) -> list[np.ndarray]:
-    """Each system's F1 less that of ``against``, replicate by replicate, in points."""
-    base = df.loc[against, metric]
-    return [100 * (df.loc[s, metric] - base).dropna().to_numpy(float) for s in systems]
 
 
 def printed_gains(printed: dict[str, tuple], metric: str, against: str) -> dict[str, float]:
@@ -257,12 +249,11 @@ def frame_scores(spec: dict, replicate: int) -> np.ndarray:
     """
     runs.train([(spec, replicate)])
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
-    pairs, (_, tested) = corpus["test"].pairs, halves(corpus["references"].clip_labels)
-    rows = reference(pairs, tested, [replicate, 0, two_student.REFERENCES])
-    embeddings = np.load(runs.folder(*runs.pinned(spec["teachers"][0], replicate)) / EMBEDDINGS)
+    conditional = runs.folder(*runs.pinned(spec["teachers"][0], replicate))
+    pairs, data = corpus["test"].pairs, two_student.Data(corpus, spec, replicate, conditional)
+    e = data.references(pairs, data.tested)
     net = nets.trained(spec, len(corpus.labels), runs.folder(spec, replicate))
     features = training.resident(corpus["test"].features(front_end))
-    e = two_student.on_device(embeddings[rows])
     return two_student.predict(net.to(training.device()), features, pairs, e, front_end.frames)
 
 
@@ -290,9 +281,7 @@ def spoilt_labels(spec: dict, replicate: int) -> tuple[int, dict[str, np.ndarray
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     rate = nets.build(spec, len(corpus.labels)).frames_per_second(front_end)
     split, steps = corpus[spec["data"]], round(rate * front_end.seconds)
-    clip, label = (v[split.pairs.clip < 100] for v in split.pairs[:2])
-    active = postprocess.active_frames(split.hidden_events[:100], corpus.labels, steps, rate)
-    true = active[clip, :, label] > 0
+    true = two_student.frame_labels(split, corpus.labels, steps, rate)[split.pairs.clip < 100]
     found = {"none": true}
     for error in ERRORS.values():
         if error["kind"] not in found:

@@ -6,6 +6,8 @@ F1 and what was measured on validation, where the paper made its tests. They dec
 Notebook: claims.ipynb.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -18,9 +20,10 @@ from wsaed.papers.comparisons import (
     no_worse,
     unchanged,
     values,
+    where_run,
 )
 from wsaed.papers.joint_at_aed import DIFFICULTY
-from wsaed.papers.shallow_student import HEADLINE
+from wsaed.papers.shallow_student import HEADLINE, MASK_SUM
 from wsaed.verdicts import DELTA, Claim, Part, better
 
 METRIC, TUNED, RULE = "event_f1", "event_f1_tuned", "median"
@@ -68,37 +71,22 @@ def _on_validation(df, pairs) -> list[Part]:
     return [better(name, d) for name, d in zip(names, differences, strict=True)]
 
 
-def _no_worse(df, a, b, metric: str) -> Part:
-    """Rule NI on a - b within the margin of F1."""
-    return no_worse(df, a, b, metric, MARGIN)
-
-
-def _unchanged(df, a, b, metric: str) -> Part:
-    """Rule E on a - b within the margin of F1."""
-    return unchanged(df, a, b, metric, MARGIN)
-
-
 def _other_settings(df) -> list[Part]:
     """Beside B1: the headline pair under a second teacher, one step easier and one step harder."""
     again = [f"{name}_again" for name in HEADLINE]
     pairs = [again, *([f"{level}_{name}" for name in HEADLINE] for level in DIFFICULTY)]
-    known = set(df.index.get_level_values("system"))
-    return [contrast(df, *map(_side, pair), METRIC) for pair in pairs if known.issuperset(pair)]
+    return where_run(df, [tuple(map(_side, pair)) for pair in pairs], METRIC)
 
 
 def _best_single(df) -> list[Part]:
     """Beside B3: against the teacher's best member alone."""
-    if "single" not in df.index.get_level_values("system"):
-        return []
-    return [contrast(df, _side("ef_sw_em_cs"), _side("single"), METRIC)]
+    return where_run(df, [(_side("ef_sw_em_cs"), _side("single"))], METRIC)
 
 
 def _divided_by_the_mask(df) -> list[Part]:
     """Beside B5: the first link with each frame loss divided by its mask's sum."""
-    names = [f"{name}_mask_sum" for name in ("ef_sw_em_cs", "ef_sw_sm_cs")]
-    if not set(names) <= set(df.index.get_level_values("system")):
-        return []
-    return [labelled(contrast, df, *map(_side, names), METRIC)]
+    pair = [_side(f"{name}_mask_sum") for name in MASK_SUM]
+    return where_run(df, [pair], METRIC, partial(labelled, contrast))
 
 
 def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -141,7 +129,7 @@ CLAIMS = {  # name: (place, claim, test), a test gives (parts, parts beside, par
     "B3": (
         "text",
         "the student reaches the ensemble that taught it",
-        _event_f1(("ef_sw_em_cs", "ensemble"), rule=_no_worse, more=_best_single),
+        _event_f1(("ef_sw_em_cs", "ensemble"), rule=no_worse, more=_best_single),
     ),
     "B4": (
         "table 2",
@@ -165,6 +153,6 @@ CLAIMS = {  # name: (place, claim, test), a test gives (parts, parts beside, par
     "B7": (
         "table 4",
         "harder first changes nothing over all at once",
-        _event_f1(("hf_sw_em_cs", "sw_em_cs"), rule=_unchanged),
+        _event_f1(("hf_sw_em_cs", "sw_em_cs"), rule=unchanged),
     ),
 }

@@ -17,7 +17,7 @@ from wsaed.features import FRONT_ENDS, FrontEnd, log_mel
 from wsaed.nets.layers import parameter_count
 from wsaed.papers import costs
 from wsaed.papers import shallow_student as paper
-from wsaed.papers.comparisons import difference, values
+from wsaed.papers.comparisons import difference, gains, values
 from wsaed.papers.joint_at_aed import DIFFICULTY, TABLE_1
 from wsaed.papers.shallow_student_claims import METRIC, RULE, TUNED, VALIDATION, paired
 
@@ -91,8 +91,8 @@ def kept_epoch(df, system: str) -> str:
 
 def changes(df, systems: list[str], against: str, metric: str = METRIC) -> list[np.ndarray]:
     """Each system's F1 less that of its `rival`, replicate by replicate, in points."""
-    pairs = [(system, rival(system, against)) for system in systems]
-    return [100 * np.subtract(*paired(df, *pair, metric)) for pair in pairs]
+    pairs = [((system, RULE), (rival(system, against), RULE)) for system in systems]
+    return [gains(df, [side], metric, other)[0] for side, other in pairs]
 
 
 def printed_change(a: str, b: str, split: int) -> tuple[float, float]:
