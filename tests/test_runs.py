@@ -202,6 +202,22 @@ def test_records_go_on_replicate_by_replicate(cache, tmp_path, monkeypatch):
     assert runs.stale(path) == ["base"]
 
 
+def test_evidence_takes_each_replicate_through_all_papers(tmp_path, monkeypatch):
+    calls, written = [], []
+
+    def collect(paper, names, p, replicates, resume):
+        calls.append((paper, replicates))
+        return {("base", r): r for r in range(replicates)}
+
+    monkeypatch.setattr(runs, "collect", collect)
+    monkeypatch.setattr(runs, "write_records", lambda path, records: written.append(len(records)))
+    runs.main(["--profile", "evidence", "--resume", "--results", str(tmp_path)])
+    papers = sorted({paper for paper, _ in calls})
+    assert len(papers) == 4
+    assert calls == [(paper, count) for count in range(1, 11) for paper in papers]
+    assert written == [10] * 4, "a file was cut to the replicates of a round"
+
+
 def test_an_unknown_profile_is_one_line():
     command = [sys.executable, "-m", "wsaed.runs", "secost/table_2", "--profile", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
