@@ -40,3 +40,9 @@ def test_headless_is_silent(capsys, monkeypatch):
     with progress.bar("secost", 2, every=0) as update:
         update(2)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("rank", "count"), [("0", 1), ("1", 0)])
+def test_of_several_processes_the_first_speaks(lines, monkeypatch, rank, count):
+    monkeypatch.setenv("RANK", rank)
+    assert len(lines(1, every=0)) == count

@@ -10,8 +10,11 @@ from tqdm.auto import tqdm
 
 @contextlib.contextmanager
 def bar(title: str, total: float, unit: str = "epochs", every: float = 30.0):
-    """Give a function to call with the units done. HEADLESS=1 keeps it silent (under nbval)."""
-    if os.environ.get("HEADLESS") == "1":
+    """Give a function to call with the units done. HEADLESS=1 keeps it silent (under nbval).
+
+    Of the processes of torchrun the first alone speaks.
+    """
+    if os.environ.get("HEADLESS") == "1" or os.environ.get("RANK", "0") != "0":
         yield lambda done: None
     elif sys.stderr.isatty() or "JPY_PARENT_PID" in os.environ:
         form = "{l_bar}{bar}| {elapsed}, {remaining} to go, {rate_noinv_fmt}"
