@@ -244,6 +244,11 @@ def preconditions(paper: str, df: pd.DataFrame) -> pd.DataFrame:
     return importlib.import_module(f"wsaed.papers.{paper}_claims").preconditions(df)[0]
 
 
+def legend(paper: str) -> str:
+    """How to read the systems' names in a paper's claims."""
+    return importlib.import_module(f"wsaed.papers.{paper}_claims").SYSTEMS
+
+
 def claims_table(found: list[verdicts.Claim]) -> pd.DataFrame:
     """One row a claim: verdict, first tested link with its interval, replicates, remark."""
     rows = []
@@ -295,6 +300,7 @@ def readme(results_folder: Path) -> str:
             parts.append("### Preconditions, measured on the baseline alone\n")
             parts.append(markdown(module.preconditions(df)[0]) + "\n")
             parts.append("### Claims\n")
+            parts.append(legend(paper) + "\n")
             table = claims_table(claims(paper, df))
             parts.append(markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n")
     return "\n".join(parts)

@@ -29,6 +29,11 @@ METRIC, TUNED = "event_f1", "event_f1_tuned"
 BESIDE = ("segment_f1", "tagging_f1")
 MARGIN, UNITS = DELTA["f1"], "F1 or correlation"  # of the estimates, for a figure
 F1_RANGE = (0.2, 0.5)  # of guided learning: off this range nothing can show
+SYSTEMS = (  # how to read the names in a claim's parts
+    "`mt` is the mean-teacher baseline, `gl` guided learning, `pts` the two-branch backbone; "
+    "`dfd_mse`, `dfd_d` and `tfd` add a feature distillation to it, `tfd_dfd_d_wu` two of them, "
+    "`tfd_afl` the adaptive focal loss; in brackets stands the post-processing."
+)
 
 
 def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:

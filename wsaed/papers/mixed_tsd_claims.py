@@ -32,6 +32,12 @@ GAP = 0.05  # clean event F1 by which strong labels must beat weak ones
 LOSS = (0.25, 0.60)  # share of it that a model of the other domain alone must lose
 MIXED = [(ms, other) for ms in ("a_f_3", "b_f_3") for other in ("ws", "all_silent")]
 CLOSED = 0.5  # share of the gap between weak and strong that counts as close
+SYSTEMS = (  # how to read the names in a claim's parts
+    "`ss` and `ws` are strong and weak supervision; `a_f_3` is f_student after three iterations "
+    "from source A, `b_w_1` w_student after one from source B, `kd` or `ad` in between means "
+    "that part alone; `flip_x`, `erode_x`, `dilate_x` and `drop_x` are strong supervision with a "
+    "share x of the frame labels made wrong."
+)
 
 
 def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:

@@ -33,6 +33,15 @@ def unchanged(df, a: str, b: str, metric: str) -> Part:
     return comparisons.unchanged(df, a, b, metric, MARGIN)
 
 
+SYSTEMS = (  # how to read the names in a claim's parts
+    "`base` is WELS-Net, `base_again` the same from another initialisation; `fixed_k` and "
+    "`variable_k` are stage k of a cascade with fixed and with variable alpha, `alone_k` of one "
+    "that never sees labels again; `alpha_x` is one stage with x the share of the labels; "
+    "`two_teachers` is one stage with two bases as teachers, `ensemble` the two averaged; "
+    "`attention_large` is the best of [7]."
+)
+
+
 def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
     """A1 to A15, or those in ``only``, from a frame of `wsaed.report.results`; not yet judged.
 

@@ -32,6 +32,12 @@ MARGIN, UNITS = DELTA["f1"], "F1"  # of the estimates, for a figure
 F1_RANGE = (0.2, 0.5)  # of a baseline or a teacher: off this range nothing can show
 GAIN = 0.10  # event F1 by which the teacher must beat a student of the labels alone
 SHARE = 4  # unlabelled clips a labelled one, at least
+SYSTEMS = (  # how to read the names in a claim's parts
+    "A name lists a student's settings: easier clips first `ef` or harder first `hf`, "
+    "pseudolabels strong and weak `sw` or weak `w`, mask by events `em`, by segments `sm` or "
+    "none `nm`, SpecAugment custom `cs`, standard `ss` or none `ns`; what is left out is off. "
+    "`ensemble` is the teacher; in brackets stands the post-processing."
+)
 
 
 def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
