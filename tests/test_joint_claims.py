@@ -192,6 +192,21 @@ def test_the_two_difficulties_stand_beside_c8_where_they_were_run():
     assert [p.outcome for p in found] == ["holds", "contradicted"]
 
 
+def test_longer_training_stands_beside_the_chain_where_it_was_run():
+    levels = {"longer_gl": 0.4, "longer_pts": 0.5, "longer_tfd": 0.6, "longer_tfd_afl": 0.3}
+    found = judged(frame(more=levels))
+    for claim, a, b, outcome in (
+        ("C2", "pts", "gl", "holds"),
+        ("C3", "tfd", "pts", "holds"),
+        ("C5", "tfd_afl", "tfd", "contradicted"),
+    ):
+        name = f"longer_{a} (average) - longer_{b} (average)"
+        parts = {p.name: p.outcome for p in found[claim].beside}
+        assert parts[name] == parts[f"{name}, event_f1_tuned"] == outcome
+    assert found["C8"].beside[-1].name == "longer_tfd_afl (esp) - longer_gl (average)"
+    assert joint_at_aed.replicates("longer_gl", {}, 10) == 5 < joint_at_aed.replicates("gl", {}, 10)
+
+
 def test_a_missing_system_or_score_is_named():
     df = frame()
     found = judged(df.drop("dfd_d"))
