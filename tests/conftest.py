@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wsaed import corpora
 from wsaed.corpora import Split
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +18,13 @@ def one_line(error) -> str:
     """What an error says, in one line and no more."""
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def small_steps(cache: Path, shard: int, monkeypatch) -> None:
+    """A cache of its own, one job, and shards of so few clips that a split has several."""
+    monkeypatch.setenv("CACHE", str(cache))
+    monkeypatch.setenv("JOBS", "1")
+    monkeypatch.setattr(corpora, "SHARD", shard)
 
 
 def made_split(name: str, events: list, labels: tuple, features) -> Split:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import one_line
+from conftest import one_line, small_steps
 from scipy import sparse
 
 from wsaed import corpora
@@ -78,9 +78,7 @@ def original(tmp_path_factory):
 def root(original, tmp_path, monkeypatch):
     """A copy of it that a test may change, with a cache of its own and small shards."""
     monkeypatch.setenv("AUDIOSET", str(tmp_path / "audioset"))
-    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("JOBS", "1")
-    monkeypatch.setattr(corpora, "SHARD", 3)
+    small_steps(tmp_path / "cache", 3, monkeypatch)
     return Path(shutil.copytree(original, tmp_path / "audioset"))
 
 

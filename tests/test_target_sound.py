@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import one_line
+from conftest import one_line, small_steps
 from test_urban_sed import txt
 
 from wsaed import corpora
@@ -290,9 +290,7 @@ def root(original, tmp_path, monkeypatch):
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("AUDIOSET", str(tmp_path / "audioset"))
     monkeypatch.setenv("URBAN_SED", str(tmp_path / "urban"))
-    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("JOBS", "1")
-    monkeypatch.setattr(corpora, "SHARD", 5)
+    small_steps(tmp_path / "cache", 5, monkeypatch)
     return tmp_path
 
 

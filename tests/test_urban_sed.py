@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import one_line
+from conftest import one_line, small_steps
 
 from wsaed import corpora
 from wsaed.audio import resample
@@ -90,9 +90,7 @@ def original(tmp_path_factory):
 def root(original, tmp_path, monkeypatch):
     """A copy of it that a test may change, with a cache of its own and small shards."""
     monkeypatch.setenv("URBAN_SED", str(tmp_path / "urban"))
-    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("JOBS", "1")
-    monkeypatch.setattr(corpora, "SHARD", 2)
+    small_steps(tmp_path / "cache", 2, monkeypatch)
     return Path(shutil.copytree(original, tmp_path / "urban"))
 
 

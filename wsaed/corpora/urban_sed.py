@@ -183,13 +183,11 @@ def find_recordings(home: Path, split: str) -> dict[str, tuple[str, int]]:
 
 def clip_labels(events: list[list[Event]], labels: tuple[str, ...]) -> np.ndarray:
     """(clips, classes) float32: which of ``labels`` each clip's events have."""
-    index, found = (
-        {label: k for k, label in enumerate(labels)},
-        np.zeros((len(events), len(labels))),
-    )
+    index = {label: k for k, label in enumerate(labels)}
+    found = np.zeros((len(events), len(labels)), np.float32)
     for row, mine in zip(found, events, strict=True):
         row[[index[event.label] for event in mine]] = 1
-    return found.astype(np.float32)
+    return found
 
 
 def _corpus(spec: dict, jobs: int) -> Corpus:

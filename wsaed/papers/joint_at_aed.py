@@ -3,8 +3,7 @@
 Notebooks: notebooks/joint_at_aed/.
 """
 
-import os
-from pathlib import Path
+from wsaed.papers.embedded import embedded
 
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/joint_at_aed.csv).
@@ -78,8 +77,6 @@ LONGER, LONG_REPLICATES = ("gl", "pts", "tfd", "tfd_afl"), 5
 def base_spec(p: dict, net: str, method: str, **more) -> dict:
     """A system at the sizes of a profile's parameters ``p``; ``more`` goes into the spec."""
     snr = more.pop("snr", SNR)
-    bank = os.environ.get("BANK")
-    embedded = {"shape": "domestic", "bank": Path(bank).name if bank else None, "snr": snr}
     splits = ("strong", "weak", "unlabelled", "validation", "test")
     corpus = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
     baseline = net == "mean_teacher_crnn"
@@ -91,7 +88,7 @@ def base_spec(p: dict, net: str, method: str, **more) -> dict:
     return {
         "method": method,
         "net": {"name": net} | sizes,
-        "corpus": corpus | (embedded if p["corpus"] == "soundscapes" else {}),
+        "corpus": corpus | (embedded("domestic", snr=snr) if p["corpus"] == "soundscapes" else {}),
         "front_end": p["mt_front_end" if baseline else "front_end"],
         "budget": {
             "epochs": p["epochs"],

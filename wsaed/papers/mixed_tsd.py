@@ -6,7 +6,9 @@ Notebooks: notebooks/mixed_tsd/.
 import os
 from pathlib import Path
 
-from wsaed.methods import two_student
+from wsaed.methods import conditional, two_student
+from wsaed.methods.target_scores import CONTROLS
+from wsaed.papers.embedded import embedded
 
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/mixed_tsd.csv).
@@ -17,7 +19,7 @@ KD, AD = 5.0, 0.2  # weights of the distillation (the public code's) and of the 
 ITERATIONS = 3
 STABLE = 0.35  # error rate of the frame labels up to which detection is said to be stable
 # What calibration may look at: the baselines, their training clips, their scores
-TRAINING_SPLITS = ("base_a", "base_b", "novel")
+TRAINING_SPLITS = conditional.TRAINING
 BASELINES = ("ss", "ws", "b_source", "a_source")
 CALIBRATED = ("event_f1", "event_f1_tuned", "segment_f1", "event_f1_paper")
 
@@ -56,7 +58,6 @@ NAMES = {
     "all_silent": "all silent",
     "clip_label": "true clip labels on all frames",
 }
-CONTROLS = ("all_silent", "clip_label")
 # Figure 1 (c): how the frame labels of strong supervision are spoilt
 ERRORS = {
     f"{kind}_{rate:g}": {"kind": kind, "rate": rate}
@@ -76,8 +77,7 @@ def corpus_spec(p: dict, snr: list) -> dict:
     found = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
     if p["corpus"] != "soundscapes":
         return found
-    bank = os.environ.get("BANK")
-    return found | {"shape": "targets", "bank": Path(bank).name if bank else None, "snr": snr}
+    return found | embedded("targets", snr=snr)
 
 
 def base_spec(p: dict, snr: list = SNR) -> dict:
@@ -91,13 +91,13 @@ def base_spec(p: dict, snr: list = SNR) -> dict:
     budget = {"epochs": p["epochs"], "batch_size": p["batch_size"]}
     budget |= {"learning_rate": LEARNING_RATE}
     halved = {"name": "conditional", "width": p["width"] / 2, "mels": p["mels"]}
-    conditional = {"method": "conditional", "net": halved, "budget": budget} | shared
+    teacher = {"method": "conditional", "net": halved, "budget": budget} | shared
     if file := os.environ.get("PANNS"):
-        conditional |= {"net": {"name": "conditional"}, "front_end": "panns"}
-        conditional |= {"panns": Path(file).name}
+        teacher |= {"net": {"name": "conditional"}, "front_end": "panns"}
+        teacher |= {"panns": Path(file).name}
     net = {"name": "tsdnet", "form": p["form"], "dropout": p["dropout"]} | sizes
     student = {"method": "two_student", "net": net, "budget": budget} | shared
-    return student | {"teachers": [conditional]}
+    return student | {"teachers": [teacher]}
 
 
 def systems(p: dict) -> dict[str, dict]:

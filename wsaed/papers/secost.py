@@ -3,10 +3,8 @@
 Notebooks: notebooks/secost/.
 """
 
-import os
-from pathlib import Path
-
 from wsaed.methods.secost import cascade, stage
+from wsaed.papers.embedded import embedded
 
 # Frozen on baselines alone, on corpus seeds that no result uses (results/calibration/secost.csv).
 LEARNING_RATE = 3e-3  # Adam, one cycle
@@ -60,13 +58,11 @@ CLASS_COUNTS = {"classes": 527, "improve": 448, "gain over 20 %": 110, "lose ove
 def base_spec(p: dict, **corpus) -> dict:
     """WELS-Net on the annotated labels at the sizes of a profile's parameters ``p``."""
     sizes = {split: p[f"{split}_clips"] for split in ("train", "validation", "test")}
-    bank = os.environ.get("BANK")
-    shape = {"shape": "ontology", "bank": Path(bank).name if bank else None}
     return {
         "method": "secost",
         "net": {"name": "wels_net", "width": p["width"]},
         "corpus": {"name": p["corpus"]}
-        | (shape if p["corpus"] == "soundscapes" else {"front_end": p["front_end"]})
+        | (embedded("ontology") if p["corpus"] == "soundscapes" else {"front_end": p["front_end"]})
         | sizes
         | corpus,
         "front_end": p["front_end"],

@@ -21,6 +21,13 @@ BESIDE = ("map_clean", "mauc_noisy")
 MARGIN, UNITS = DELTA["map"], "mAP, AUC, share or correlation"  # of the estimates, for a figure
 # What must hold on the baseline alone before a teacher can be expected to help.
 MISSING_AUC, MAP_RANGE = 0.70, (0.3, 0.6)
+SYSTEMS = (  # how to read the names in a claim's parts
+    "`base` is WELS-Net, `base_again` the same from another initialisation; `fixed_k` and "
+    "`variable_k` are stage k of a cascade with fixed and with variable alpha, `alone_k` of one "
+    "that never sees labels again; `alpha_x` is one stage with x the share of the labels; "
+    "`two_teachers` is one stage with two bases as teachers, `ensemble` the two averaged; "
+    "`attention_large` is the best of [7]."
+)
 
 
 def values(df: pd.DataFrame, system: str, metric: str = METRIC) -> np.ndarray:
@@ -31,15 +38,6 @@ def values(df: pd.DataFrame, system: str, metric: str = METRIC) -> np.ndarray:
 def unchanged(df, a: str, b: str, metric: str) -> Part:
     """Rule E on a - b within the margin of mAP."""
     return comparisons.unchanged(df, a, b, metric, MARGIN)
-
-
-SYSTEMS = (  # how to read the names in a claim's parts
-    "`base` is WELS-Net, `base_again` the same from another initialisation; `fixed_k` and "
-    "`variable_k` are stage k of a cascade with fixed and with variable alpha, `alone_k` of one "
-    "that never sees labels again; `alpha_x` is one stage with x the share of the labels; "
-    "`two_teachers` is one stage with two bases as teachers, `ensemble` the two averaged; "
-    "`attention_large` is the best of [7]."
-)
 
 
 def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:

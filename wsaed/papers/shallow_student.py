@@ -127,9 +127,9 @@ def lambdas(p: dict) -> dict[str, list[float]]:
     path = code.ROOT / p["grid"]  # a notebook runs in its own folder
     if not path.exists():
         raise ValueError(f"grid: {p['grid']} does not exist: make it, or leave grid empty")
-    best = pd.read_csv(path).groupby("system")["validation"].idxmax()
-    rows = pd.read_csv(path).loc[best]
-    return {r.system: [r.lambda_1, r.lambda_2] for r in rows.itertuples()}
+    trials = pd.read_csv(path)
+    best = trials.loc[trials.groupby("system")["validation"].idxmax()]
+    return {r.system: [r.lambda_1, r.lambda_2] for r in best.itertuples()}
 
 
 def systems(p: dict) -> dict[str, dict]:
@@ -140,17 +140,12 @@ def systems(p: dict) -> dict[str, dict]:
     for name in MASK_SUM:
         found[f"{name}_mask_sum"] = student(p, name, guide, denominator="mask")
     if p["corpus"] == "soundscapes":
-        if not os.environ.get("BANK"):
-            found["ensemble_again"] = teacher(p, replicate=1)
         for level in joint_at_aed.DIFFICULTY:
-            found[f"{level}_ensemble"] = teacher(p, system=f"{level}_gl")
-        for guide_name in [name for name in found if name.endswith("_ensemble")]:
-            level = guide_name.removesuffix("_ensemble")
-            for name in HEADLINE:
-                found[f"{level}_{name}"] = student(p, name, found[guide_name])
-        if "ensemble_again" in found:
-            for name in HEADLINE:
-                found[f"{name}_again"] = student(p, name, found["ensemble_again"])
+            guide = found[f"{level}_ensemble"] = teacher(p, system=f"{level}_gl")
+            found |= {f"{level}_{name}": student(p, name, guide) for name in HEADLINE}
+        if not os.environ.get("BANK"):
+            guide = found["ensemble_again"] = teacher(p, replicate=1)
+            found |= {f"{name}_again": student(p, name, guide) for name in HEADLINE}
     return found
 
 
@@ -158,18 +153,16 @@ SINGLE = tuple(f"{name}_mask_sum" for name in MASK_SUM)
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets: rows that no claim compares get one of 3.
-
-    A bank's difficulties are taught by its replicates' own nets.
-    """
+    """How many of a profile's replicates a system gets: rows no claim compares get one of 3."""
     return 1 if wanted <= 3 and system in SINGLE else wanted
 
 
 def artefacts(profile: str) -> dict[str, list[str]]:
     """The systems that each table compares; evidence adds a second teacher and two difficulties."""
+    curriculum = ("ef_sw_em_cs", "sw_em_cs", "hf_sw_em_cs")
     augment, mask = ("ef_sw_em_ss", "ef_sw_em_ns"), ("ef_sw_sm_cs", "ef_sw_nm_cs")
     wanted = {
-        "table_1": [*["ensemble", "single", *CONFIGURATIONS][:6], "labelled"],
+        "table_1": ["ensemble", "single", *curriculum, "sw_nm_ns", "labelled"],
         "table_2": ["ef_sw_em_cs", *augment, *mask, *SINGLE],
         "table_3": ["ef_sw_em_cs", "ef_w_em_cs", "em_cs", "labelled"],
         "table_4": [name for name in CONFIGURATIONS if name != "labelled"],
