@@ -182,14 +182,22 @@ def test_other_scores_stand_beside_and_decide_nothing():
     assert raw.name == "pts (raw) - dfd_mse (raw), tagging_f1"
 
 
-def test_the_two_difficulties_stand_beside_c8_where_they_were_run():
-    assert judged(frame())["C8"].beside == []
+def test_a_headline_that_flips_with_the_difficulty_says_so():
+    assert len(judged(frame())["C8"].headline) == 1
     levels = {"easier_gl": 0.4, "easier_tfd_afl": 0.5, "harder_gl": 0.4, "harder_tfd_afl": 0.2}
-    found = judged(frame(more=levels))["C8"].beside
-    assert [p.name for p in found] == [
+    found = judged(frame(more=levels))["C8"]
+    assert found.headline[0] == found.parts[0]
+    assert [p.name for p in found.headline[1:]] == [
         f"{d}_tfd_afl (esp) - {d}_gl (average)" for d in ("easier", "harder")
     ]
-    assert [p.outcome for p in found] == ["holds", "contradicted"]
+    assert [p.outcome for p in found.headline] == ["holds", "holds", "contradicted"]
+    assert found.verdict == "holds" and verdicts.FLIPS in found.note
+    table = report.beside_table([found])
+    assert set(table["beside it"]) >= {p.name for p in found.headline[1:]}
+    agreed = judged(frame(more=levels | {"harder_tfd_afl": 0.5}))["C8"]
+    assert agreed.verdict == "holds" and verdicts.FLIPS not in agreed.note
+    few = judged(frame(more=levels, replicates=4))["C8"]
+    assert few.verdict == "estimate only" and verdicts.FLIPS not in few.note
 
 
 def test_longer_training_stands_beside_the_chain_where_it_was_run():

@@ -131,11 +131,11 @@ def test_mixed_supervision_must_beat_silence_too():
     assert judged(frame({("event", "all_silent"): 0.44}), "D1")["D1"].verdict == "undecided"
 
 
-def test_the_two_difficulties_stand_beside_d1_where_they_were_run():
+def test_the_two_difficulties_flip_d1_where_they_were_run():
     levels = {"easier_ws": 0.3, "easier_b_f_1": 0.4, "harder_ws": 0.3, "harder_b_f_1": 0.1}
     found = judged(frame(more=levels), "D1")["D1"]
-    outcomes = {p.name: p.outcome for p in found.beside}
-    assert found.verdict == "holds"
+    outcomes = {p.name: p.outcome for p in found.headline}
+    assert (found.verdict, found.note) == ("holds", verdicts.FLIPS)
     assert outcomes["easier_b_f_1 - easier_ws"] == "holds"
     assert outcomes["harder_b_f_1 - harder_ws"] == "contradicted"
 

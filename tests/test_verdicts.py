@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from wsaed import report, verdicts
-from wsaed.papers import secost_claims
+from wsaed.papers import joint_at_aed, mixed_tsd, secost, secost_claims, shallow_student
 from wsaed.verdicts import Claim, Part
 
 
@@ -289,3 +289,47 @@ def test_preconditions_are_the_bases_alone():
     unknown = scored(0.45, 0.8).drop(columns="train_missing_auc")
     table, failed = secost_claims.preconditions(unknown)
     assert len(table) == 1 and not failed
+
+
+def test_a1_says_where_the_difficulty_turns_its_sign():
+    means = {"base": 0.4, "base_long": 0.4, "variable_4": 0.5}
+    means |= {"easier_0": 0.5, "easier_4": 0.6, "harder_0": 0.3, "harder_4": 0.2}
+
+    def a1(**more):
+        noise = np.random.default_rng(0).normal(0, 0.004, (len(means), 6))
+        levels = zip((means | more).items(), noise, strict=True)
+        df = report.frame(
+            {
+                (system, r): {"scores": {"map_noisy": m + e, "map_noisy_resampled": [0.0] * 5}}
+                for (system, m), rows in levels
+                for r, e in enumerate(rows)
+            }
+        )
+        return verdicts.decide(secost_claims.claims(df, ["A1"]))[0]
+
+    found = a1()
+    assert (found.verdict, found.note) == ("holds", verdicts.FLIPS)
+    names = ["variable_4 - base", "easier_4 - easier_0", "harder_4 - harder_0"]
+    assert [p.name for p in found.headline] == names
+    assert report.beside_table([found])["beside it"].tolist() == [
+        "variable_4 - base_long",
+        *names[1:],
+    ]
+    assert a1(harder_4=0.4).note == ""
+    assert a1(variable_4=0.4).note.endswith(verdicts.FLIPS), "an open verdict says so, too"
+
+
+@pytest.mark.parametrize(
+    ("paper", "system"),
+    [
+        (secost, "easier_4"),
+        (joint_at_aed, "longer_gl"),
+        (joint_at_aed, "harder_gl"),
+        (shallow_student, "easier_sw_nm_ns"),
+        (shallow_student, "sw_nm_ns_again"),
+        (mixed_tsd, "harder_ws"),
+    ],
+)
+def test_what_decides_nothing_gets_no_more_replicates_than_a_verdict_needs(paper, system):
+    counts = [paper.replicates(system, {}, wanted) for wanted in (1, 5, 10)]
+    assert counts == [1, verdicts.MINIMUM, verdicts.MINIMUM]

@@ -215,7 +215,7 @@ def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
     rows = [
         (c.name, p.name, p.estimate, p.low, p.high)
         for c in found
-        for p in c.tuned + c.beside
+        for p in c.tuned + c.beside + c.headline
         if p not in c.parts
     ]
     return pd.DataFrame(rows, columns=["id", "beside it", "estimate", "low", "high"]).round(4)

@@ -15,6 +15,7 @@ MINIMUM = 5  # replicates below which no verdict is given
 DELTA = {"map": 0.01, "f1": 0.02, "auc": 0.02, "error": 0.03}  # equivalence margins by metric
 LEVEL = 0.05
 AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not bear out
+FLIPS = "depends on difficulty"  # of one whose headline pair is turned round on another corpus
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Claim:
     parts: list[Part]
     beside: list[Part] = field(default_factory=list)  # other metrics and controls: never decide
     tuned: list[Part] = field(default_factory=list)  # the parts, thresholds tuned on validation
+    headline: list[Part] = field(default_factory=list)  # one pair as it is, easier and harder
     verdict: str = "undecided"
     note: str = ""
 
@@ -142,7 +144,8 @@ def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[
 
     ``testable`` maps a claim's name to the precondition that failed; such claims read "not
     testable here" and take no part in the correction. A verdict whose claim has parts at tuned
-    thresholds gets the note `AT_HALF` where those parts alone do not give the same one.
+    thresholds gets the note `AT_HALF` where those parts alone do not give the same one, and one
+    whose headline pair wins at one difficulty and loses at another the note `FLIPS`.
     """
     testable = testable or {}
     counted = [c for c in claims if c.name not in testable and _countable(c)]
@@ -199,14 +202,20 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
 
 
 def _noted(claim: Claim) -> Claim:
-    """A judged claim, its note saying so where the tuned thresholds do not agree."""
-    if not claim.tuned or claim.verdict not in ("holds", "contradicted"):
+    """A judged claim, its note saying so where thresholds or difficulty change what it says."""
+    if claim.verdict not in ("holds", "contradicted", "undecided"):
         return claim
+    outcomes = {part.outcome for part in claim.headline if part.replicates >= MINIMUM}
+    more = (_at_half_only(claim) and AT_HALF, {"holds", "contradicted"} <= outcomes and FLIPS)
+    return replace(claim, note="; ".join(filter(None, (claim.note, *more))))
+
+
+def _at_half_only(claim: Claim) -> bool:
+    if not claim.tuned or claim.verdict == "undecided":
+        return False
     against = claim_p(replace(claim, parts=claim.tuned))[1]
     holds = all(part.outcome == "holds" for part in claim.tuned)
-    if claim.verdict == ("contradicted" if against else "holds" if holds else "undecided"):
-        return claim
-    return replace(claim, note="; ".join(filter(None, (claim.note, AT_HALF))))
+    return claim.verdict != ("contradicted" if against else "holds" if holds else "undecided")
 
 
 def _needed(claim: Claim) -> str:

@@ -76,12 +76,15 @@ def gains(df, sides: Iterable[Side], metric: str, against: Side) -> list[np.ndar
     return [100 * (score - base).dropna().to_numpy(float) for score in scores]
 
 
-def links(*links: tuple, metric: str, beside=(), tuned: str = "", more=lambda df: []) -> Callable:
+def links(
+    *links: tuple, metric: str, beside=(), tuned="", more=lambda df: [], headline=()
+) -> Callable:
     """The test of a claim that is one contrast or several: (rule, a, b) each.
 
     beside: other metrics of the same contrasts, where ``df`` has them; ``more(df)``: further parts
     beside them; ``tuned``: the metric at tuned thresholds, put to the claim's own rules.
-    A test gives a claim's (parts, parts beside, parts at tuned thresholds) from a frame.
+    ``headline``: the pairs of sides that are the paper's headline as it is, easier and harder.
+    A test gives a claim's (parts, parts beside, parts at tuned thresholds, headline's parts).
     """
 
     def test(df):
@@ -93,7 +96,7 @@ def links(*links: tuple, metric: str, beside=(), tuned: str = "", more=lambda df
             if all(measured(side, m)[1] in df for side in (a, b))
         ]
         again = [labelled(rule, df, a, b, tuned) for rule, a, b in links if tuned]
-        return parts, others + more(df), again
+        return parts, others + more(df), again, where_run(df, headline, metric)
 
     return test
 

@@ -3,6 +3,7 @@
 Notebooks: notebooks/joint_at_aed/.
 """
 
+from wsaed import verdicts
 from wsaed.papers.embedded import embedded
 
 # Frozen on baselines alone, on corpus seeds that no result uses
@@ -71,7 +72,7 @@ TABLE_2 = {
 }
 OVERALL = (0.471, 0.780, 0.498, 0.812)
 # Beside the claims: the chain with three times the epochs, since its deeper nets learn slowly
-LONGER, LONG_REPLICATES = ("gl", "pts", "tfd", "tfd_afl"), 5
+LONGER = ("gl", "pts", "tfd", "tfd_afl")
 
 
 def base_spec(p: dict, net: str, method: str, **more) -> dict:
@@ -138,8 +139,9 @@ PRECONDITIONS = ("labelled", "synthetic_only", "recorded_strong", "all_tagged")
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets: all, with longer training five."""
-    return min(wanted, LONG_REPLICATES) if system.startswith("longer_") else wanted
+    """How many of a profile's replicates a system gets: beside a claim, what a verdict needs."""
+    beside = system.startswith((*DIFFICULTY, "longer"))
+    return min(wanted, verdicts.MINIMUM) if beside else wanted
 
 
 def artefacts(profile: str) -> dict[str, list[str]]:

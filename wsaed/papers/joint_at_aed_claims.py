@@ -69,16 +69,17 @@ def _own_processing(df) -> list[Part]:
     return [contrast(df, ("gl", "average"), ("mt", "baseline"), METRIC)]
 
 
-def _full_system(df) -> tuple[list[Part], list[Part], list[Part]]:
-    """C8: all three scores; beside them, the corpus easier and harder, training longer, if run."""
+def _full_system(df) -> tuple[list[Part], list[Part], list[Part], list[Part]]:
+    """C8: all three scores; beside them, longer training and the two difficulties, where run."""
     sides = ("tfd_afl", "esp"), ("gl", "average")
     parts = [labelled(contrast, df, *sides, metric) for metric in (METRIC, *BESIDE)]
-    other = [
+    longer, *levels = (
         [(f"{level}_{system}", processing) for system, processing in sides]
-        for level in (*DIFFICULTY, "longer")
-    ]
-    beside = where_run(df, other, METRIC)
-    return parts, beside, [labelled(contrast, df, *sides, TUNED), *parts[1:]]
+        for level in ("longer", *DIFFICULTY)
+    )
+    tuned = [labelled(contrast, df, *sides, TUNED), *parts[1:]]
+    headline = [parts[0], *where_run(df, levels, METRIC)]
+    return parts, where_run(df, [longer], METRIC), tuned, headline
 
 
 def durations() -> np.ndarray:

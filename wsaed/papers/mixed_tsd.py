@@ -6,6 +6,7 @@ Notebooks: notebooks/mixed_tsd/.
 import os
 from pathlib import Path
 
+from wsaed import verdicts
 from wsaed.methods import conditional, two_student
 from wsaed.methods.target_scores import CONTROLS
 from wsaed.papers.embedded import embedded
@@ -135,8 +136,8 @@ def systems(p: dict) -> dict[str, dict]:
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets: all."""
-    return wanted
+    """How many of a profile's replicates a system gets; another difficulty what a verdict needs."""
+    return min(wanted, verdicts.MINIMUM) if system.startswith(tuple(DIFFICULTY)) else wanted
 
 
 def artefacts(profile: str) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 Notebooks: notebooks/secost/.
 """
 
+from wsaed import verdicts
 from wsaed.methods.secost import cascade, stage
 from wsaed.papers.embedded import embedded
 
@@ -117,7 +118,9 @@ SINGLE += ("alpha_0.1", "alpha_0.6", "variable_5")
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets."""
+    """How many of a profile's replicates a system gets; another difficulty what a verdict needs."""
+    if system.startswith(tuple(DIFFICULTY)):
+        return min(wanted, verdicts.MINIMUM)
     return 1 if wanted <= 3 and (system in SINGLE or system.startswith("noise_")) else wanted
 
 
