@@ -1,5 +1,7 @@
 """Rules and verdicts on data whose answer is known, and SeCoST's claims on made-up scores."""
 
+import importlib
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -333,3 +335,21 @@ def test_a1_says_where_the_difficulty_turns_its_sign():
 def test_what_decides_nothing_gets_no_more_replicates_than_a_verdict_needs(paper, system):
     counts = [paper.replicates(system, {}, wanted) for wanted in (1, 5, 10)]
     assert counts == [1, verdicts.MINIMUM, verdicts.MINIMUM]
+
+
+def test_the_correction_goes_over_the_claims_of_all_papers(tmp_path, monkeypatch):
+    papers = {"secost": [claim("A1", part("holds", 0.04))]}
+    papers["joint_at_aed"] = [claim(f"C{k}", part("undecided", 0.9)) for k in range(5)]
+    for paper in report.TITLES:
+        module = importlib.import_module(f"wsaed.papers.{paper}_claims")
+        found = papers.get(paper, [])
+        monkeypatch.setattr(module, "claims", lambda df, found=found: found)
+        monkeypatch.setattr(module, "preconditions", lambda df: (None, {}))
+    df = frame(0, lambda ap: 0 * ap)
+    alone = report.claims("secost", df)
+    assert [c.verdict for c in alone] == ["holds"]
+    df.attrs["home"] = tmp_path
+    (among,) = report.claims("secost", df)
+    assert among.verdict == "undecided" and "p = 0.24" in among.note
+    every = report.judged(dict.fromkeys(report.TITLES, df))
+    assert every["secost"] == [among] and [c.name for c in every["joint_at_aed"]][-1] == "C4"

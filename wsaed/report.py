@@ -5,6 +5,7 @@
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -43,9 +44,17 @@ def results(paper: str, artefact: str, profile: str, p: dict, replicates: int) -
     return frame(runs.collect(paper, names, p, replicates, kept))
 
 
+def recorded(home: Path, paper: str) -> pd.DataFrame:
+    """The records in a folder of results as `results` gives them; empty where there are none."""
+    return frame(runs.read_records(home / paper / "records.json"))
+
+
 def committed(paper: str, results_name: str = "evidence") -> pd.DataFrame:
-    """The committed records of a profile as `results` gives them; empty where there are none."""
-    return frame(runs.read_records(code.ROOT / "results" / results_name / paper / "records.json"))
+    """The `recorded` results of a folder of results/; attrs["home"] is the folder."""
+    home = code.ROOT / "results" / results_name
+    df = recorded(home, paper)
+    df.attrs["home"] = home
+    return df
 
 
 def frame(records: dict) -> pd.DataFrame:
@@ -198,16 +207,28 @@ def claims(paper: str, df: pd.DataFrame, only=None, profile=None) -> list[verdic
     """A paper's claims with their verdicts from a frame of results.
 
     only: the names to give back. ``profile``, if given, takes all systems' results from the
-    profile's records where they hold those of ``df``, since the correction goes over all claims.
+    profile's records where they hold those of ``df``. The other papers' come from the same
+    folder, since the correction goes over all claims.
     """
-    module = importlib.import_module(f"wsaed.papers.{paper}_claims")
-    if profile:
-        kept = frame(runs.read_records(folder(profile, paper) / "records.json"))
-        if len(kept) and df.index.isin(kept.index).all():
-            mine = df.select_dtypes("float")
-            df = kept if kept.reindex(df.index)[list(mine)].equals(mine) else df
-    found = verdicts.decide(module.claims(df), module.preconditions(df)[1])
+    home = folder(profile, paper).parent if profile else df.attrs.get("home")
+    frames = {name: recorded(home, name) for name in TITLES} if home else {}
+    kept = frames.get(paper, df)
+    if len(kept) and df.index.isin(kept.index).all():
+        mine = df.select_dtypes("float")
+        df = kept if kept.reindex(df.index)[list(mine)].equals(mine) else df
+    found = judged(frames | {paper: df})[paper]
     return [claim for claim in found if only is None or claim.name in only]
+
+
+def judged(frames: dict[str, pd.DataFrame]) -> dict[str, list[verdicts.Claim]]:
+    """Every paper's claims with their verdicts, corrected together, from its frame of results."""
+    found, failed = {}, {}
+    for paper, df in frames.items():
+        module = importlib.import_module(f"wsaed.papers.{paper}_claims")
+        found[paper] = module.claims(df)
+        failed |= module.preconditions(df)[1]
+    decided = iter(verdicts.decide(list(itertools.chain(*found.values())), failed))
+    return {paper: [next(decided) for _ in claims] for paper, claims in found.items()}
 
 
 def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
@@ -272,11 +293,12 @@ def readme(results_folder: Path) -> str:
     """The report of a results folder: every artefact, its figure, the claims, what made it."""
     name = results_folder.name
     parts = [f"# Results: {name}\n"]
-    for paper, title in TITLES.items():
+    papers = [paper for paper in TITLES if (results_folder / paper).exists()]
+    frames = {paper: recorded(results_folder, paper) for paper in papers}
+    found = judged(frames)
+    for paper in papers:
         home = results_folder / paper
-        if not home.exists():
-            continue
-        parts.append(f"## {title}\n")
+        parts.append(f"## {TITLES[paper]}\n")
         records = runs.read_records(home / "records.json")
         old = set(runs.stale(home / "records.json"))
         if records:
@@ -295,13 +317,11 @@ def readme(results_folder: Path) -> str:
             for path in sorted(home.glob(f"{artefact}*.md")):
                 parts.append(path.read_text(encoding="utf-8"))
         if records:
-            df = frame(records)
-            module = importlib.import_module(f"wsaed.papers.{paper}_claims")
             parts.append("### Preconditions, measured on the baseline alone\n")
-            parts.append(markdown(module.preconditions(df)[0]) + "\n")
+            parts.append(markdown(preconditions(paper, frames[paper])) + "\n")
             parts.append("### Claims\n")
             parts.append(legend(paper) + "\n")
-            table = claims_table(claims(paper, df))
+            table = claims_table(found[paper])
             parts.append(markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n")
     return "\n".join(parts)
 

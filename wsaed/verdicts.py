@@ -192,13 +192,11 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
     if reason:
         return replace(claim, verdict="not testable here", note=reason)
     against, p = claim_p(claim)[1], adjusted[claim.name]
-    if against and p < LEVEL:
-        return replace(claim, verdict="contradicted", note=against)
-    if all(part.outcome == "holds" for part in claim.parts):
-        if p < LEVEL:
-            return replace(claim, verdict="holds")
-        return replace(claim, verdict="undecided", note=f"p = {p:.2f} among all the claims")
-    return replace(claim, verdict="undecided", note=_needed(claim))
+    if not against and any(part.outcome != "holds" for part in claim.parts):
+        return replace(claim, verdict="undecided", note=_needed(claim))
+    if p >= LEVEL:
+        return replace(claim, verdict="undecided", note=f"p = {p:.3f} among all the claims")
+    return replace(claim, verdict="contradicted" if against else "holds", note=against)
 
 
 def _noted(claim: Claim) -> Claim:
