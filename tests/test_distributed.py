@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
-from wsaed import runs
+from wsaed import code, runs
 
 JOB = ROOT / "tests" / "distributed_job.py"
 
@@ -76,16 +76,28 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, tmp_
 def test_a_cluster_that_does_not_share_the_cache_is_refused(cache):  # noqa: F811
     class Cluster:
         def run(self, function, path):
-            return {"tcp://far:1": ("", runs.code.digest(["wsaed.runs", "wsaed.training"]))}
+            return {"tcp://far:1": ("", function(path)[1])}
 
     with pytest.raises(SystemExit, match="tcp://far:1 does not see CACHE="):
         runs.check_cluster(Cluster())
 
 
-def test_a_worker_with_other_code_is_refused(cache):  # noqa: F811
+@pytest.mark.parametrize("module", ["wsaed.losses", "wsaed.methods.secost", "wsaed.nets.tsdnet"])
+def test_a_worker_with_other_code_is_refused(cache, monkeypatch, module):  # noqa: F811
     class Cluster:
         def run(self, function, path):
-            return {"tcp://far:1": (function(path)[0], "other")}
+            read = code._module
+
+            def edited(name):
+                tree, imports = read(name) or ("", ())
+                return (tree + "edited" * (name == module), imports) if tree else None
+
+            code._digest.cache_clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(code, "_module", edited)
+                answer = function(path)
+            code._digest.cache_clear()
+            return {"tcp://far:1": answer}
 
     with pytest.raises(SystemExit, match="runs other code"):
         runs.check_cluster(Cluster())

@@ -9,7 +9,7 @@ from wsaed import claims_figures, report, verdicts
 from wsaed.corpora import desed, shapes
 from wsaed.corpora.desed_statistics import CLEAN
 from wsaed.corpora.sources import generated
-from wsaed.papers import joint_at_aed, joint_at_aed_claims, secost_claims
+from wsaed.papers import comparisons, joint_at_aed, joint_at_aed_claims, secost_claims
 from wsaed.verdicts import Claim
 
 # What the paper found, in one score and exaggerated: every claim holds
@@ -183,21 +183,18 @@ def test_other_scores_stand_beside_and_decide_nothing():
 
 
 def test_a_headline_that_flips_with_the_difficulty_says_so():
-    assert len(judged(frame())["C8"].headline) == 1
+    assert verdicts.decide(joint_at_aed_claims.claims(frame(), ["C8"]))[0].beside == []
     levels = {"easier_gl": 0.4, "easier_tfd_afl": 0.5, "harder_gl": 0.4, "harder_tfd_afl": 0.2}
     found = judged(frame(more=levels))["C8"]
-    assert found.headline[0] == found.parts[0]
-    assert [p.name for p in found.headline[1:]] == [
+    assert [p.name for p in found.beside] == [
         f"{d}_tfd_afl (esp) - {d}_gl (average)" for d in ("easier", "harder")
     ]
-    assert [p.outcome for p in found.headline] == ["holds", "holds", "contradicted"]
-    assert found.verdict == "holds" and verdicts.FLIPS in found.note
-    table = report.beside_table([found])
-    assert set(table["beside it"]) >= {p.name for p in found.headline[1:]}
+    assert [p.outcome for p in found.beside] == ["holds", "contradicted"]
+    assert found.verdict == "holds" and comparisons.FLIPS in found.note
     agreed = judged(frame(more=levels | {"harder_tfd_afl": 0.5}))["C8"]
-    assert agreed.verdict == "holds" and verdicts.FLIPS not in agreed.note
+    assert agreed.verdict == "holds" and comparisons.FLIPS not in agreed.note
     few = judged(frame(more=levels, replicates=4))["C8"]
-    assert few.verdict == "estimate only" and verdicts.FLIPS not in few.note
+    assert few.verdict == "estimate only" and comparisons.FLIPS not in few.note
 
 
 def test_longer_training_stands_beside_the_chain_where_it_was_run():
@@ -211,8 +208,16 @@ def test_longer_training_stands_beside_the_chain_where_it_was_run():
         name = f"longer_{a} (average) - longer_{b} (average)"
         parts = {p.name: p.outcome for p in found[claim].beside}
         assert parts[name] == parts[f"{name}, event_f1_tuned"] == outcome
-    assert found["C8"].beside[-1].name == "longer_tfd_afl (esp) - longer_gl (average)"
-    assert joint_at_aed.replicates("longer_gl", {}, 10) == 5 < joint_at_aed.replicates("gl", {}, 10)
+    name = "longer_tfd_afl (esp) - longer_gl (average)"
+    assert name in [p.name for p in found["C8"].beside]
+    assert found["C2"].note == found["C3"].note == "", "longer training bears them out"
+    for claim in ("C5", "C8"):
+        assert found[claim].verdict == "holds" and found[claim].note == joint_at_aed_claims.SHORT
+    few = judged(frame(more=levels, replicates=4))
+    assert few["C5"].note == "fewer than 5 replicates"
+    table = report.preconditions("joint_at_aed", frame(more=levels))
+    told = table[table["met"] == ""]
+    assert len(told) == 1 and "longer training" in told["precondition"].item()
 
 
 def test_a_missing_system_or_score_is_named():

@@ -9,7 +9,7 @@ from wsaed.corpora import Event, Split
 from wsaed.corpora.pairs import Pairs
 from wsaed.methods import target_scores
 from wsaed.methods.conditional import EMBEDDINGS
-from wsaed.papers import mixed_tsd, mixed_tsd_claims
+from wsaed.papers import comparisons, mixed_tsd, mixed_tsd_claims
 from wsaed.papers import mixed_tsd_figures as figures
 
 # What the paper found, in one score and exaggerated: every claim holds
@@ -134,8 +134,8 @@ def test_mixed_supervision_must_beat_silence_too():
 def test_the_two_difficulties_flip_d1_where_they_were_run():
     levels = {"easier_ws": 0.3, "easier_b_f_1": 0.4, "harder_ws": 0.3, "harder_b_f_1": 0.1}
     found = judged(frame(more=levels), "D1")["D1"]
-    outcomes = {p.name: p.outcome for p in found.headline}
-    assert (found.verdict, found.note) == ("holds", verdicts.FLIPS)
+    outcomes = {p.name: p.outcome for p in found.beside}
+    assert (found.verdict, found.note) == ("holds", comparisons.FLIPS)
     assert outcomes["easier_b_f_1 - easier_ws"] == "holds"
     assert outcomes["harder_b_f_1 - harder_ws"] == "contradicted"
 
@@ -251,13 +251,13 @@ def test_below_five_replicates_there_is_no_verdict():
 
 def conditions(df):
     table, failed = mixed_tsd_claims.preconditions(df)
-    return table["met"].tolist(), failed
+    return [met for met in table["met"] if met != ""], failed
 
 
 def test_baselines_that_meet_their_preconditions_let_every_claim_be_judged():
     assert conditions(frame()) == ([True, True], {})
     table = report.preconditions("mixed_tsd", frame())
-    assert table["measured"].tolist() == pytest.approx([0.2, 0.4], abs=0.03)
+    assert table["measured"].tolist() == pytest.approx([0.2, 0.4, 0.5, 0.3, 0.1], abs=0.03)
     assert {c.verdict for c in report.claims("mixed_tsd", frame())} == {"holds"}
 
 
@@ -290,6 +290,32 @@ def test_what_was_not_trained_is_not_asked():
     assert conditions(report.frame({})) == ([], {})
     nothing = frame({("all", s): -1.0 for s in ("ss", "b_source")})
     assert conditions(nothing)[0] == [False, False]
+
+
+# Remarks and controls
+
+
+def test_a_gain_below_silence_says_so():
+    found = judged(frame({("event_f1_paper", "all_silent"): 0.6}), "D1")["D1"]
+    assert (found.verdict, found.note) == ("holds", mixed_tsd_claims.BELOW)
+    assert judged(frame(), "D1")["D1"].note == ""
+
+
+def test_without_a_gap_there_is_no_share_of_it():
+    weak = frame({("segment_f1", "ws"): 0.3})
+    share = mixed_tsd_claims.share_closed(weak, "segment_f1")
+    assert np.isnan([share.estimate, share.low, share.high]).all() and share.outcome == "undecided"
+
+
+def test_equal_epochs_and_the_source_alone_stand_beside_where_they_were_run():
+    found = judged(frame(more={"ws_long": 0.43, "b_none_w_1": 0.36}))
+    beside = {p.name: p for c in found.values() for p in c.beside}
+    assert beside["b_f_3 - ws_long"].estimate == pytest.approx(0.02, abs=0.005)
+    assert beside["b_w_1 - b_none_w_1"].outcome == "undecided"
+    specs = mixed_tsd.systems(runs.parameters("laptop", "mixed_tsd"))
+    student = [report.epochs(specs[s]) for s in ("ws_long", "b_f_3")]
+    assert student[0] == student[1]
+    assert not {"kd", "ad"} & {k for k in ("kd", "ad") if specs["b_none_w_1"][k]}
 
 
 # What the notebooks show

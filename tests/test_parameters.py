@@ -5,7 +5,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from wsaed import render
+from wsaed import parameters, render, runs
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[!.]*/*.ipynb"))
 FILES = sorted(ROOT.glob("params/*/*.yaml"))
@@ -38,7 +38,7 @@ def test_every_profile_fits_its_notebooks(file):
 
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_a_parameters_file_is_flat_and_names_its_profile(file):
-    assert render.given(file).get("profile") == file.parent.name
+    assert parameters.given(file).get("profile") == file.parent.name
     for number, line in enumerate(file.read_text().splitlines(), 1):
         assert "#" in line or not line.strip(), f"{name(file)}:{number}: no comment"
 
@@ -115,3 +115,29 @@ def test_missing_files_and_unknown_settings_are_named(notebook, tmp_path):
     assert render.chosen_values(["a=3", "b=x", "c=[1, 2]"]) == {"a": 3, "b": "x", "c": [1, 2]}
     with pytest.raises(ValueError, match="write --set key=value"):
         render.chosen_values(["a"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("width:", "widht:", "widht is no parameter, width is"),
+        ("width:", "# width:", "width is missing"),
+        ("epochs: 2", "epochs: 2e0", "epochs is the str '2e0', int is wanted; write 2"),
+        ("corpus: soundscapes", "corpus: soundscape", "there is no corpus soundscape"),
+        ("front_end: secost", "front_end: secosts", "there is no front_end secosts_50ms"),
+    ],
+)
+def test_no_run_starts_on_wrong_parameters(tmp_path, monkeypatch, old, new, complaint):
+    monkeypatch.setattr(parameters, "ROOT", tmp_path)
+    text = (ROOT / "params/smoke/secost.yaml").read_text()
+    for profile in ("smoke", "mine"):
+        (tmp_path / f"params/{profile}").mkdir(parents=True)
+        (tmp_path / f"params/{profile}/secost.yaml").write_text(text)
+    assert runs.parameters("mine", "secost") == runs.parameters("smoke", "secost")
+    assert old in text
+    (tmp_path / "params/mine/secost.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=complaint) as told:
+        runs.parameters("mine", "secost")
+    assert "\n" not in str(told.value) and "params/mine/secost.yaml" in str(told.value)
+    with pytest.raises(ValueError, match=r"params/yours/secost\.yaml does not exist"):
+        runs.parameters("yours", "secost")

@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from wsaed import report, verdicts
-from wsaed.papers import joint_at_aed, mixed_tsd, secost, secost_claims, shallow_student
+from wsaed.papers import (
+    comparisons,
+    joint_at_aed,
+    mixed_tsd,
+    secost,
+    secost_claims,
+    shallow_student,
+)
 from wsaed.verdicts import Claim, Part
 
 
@@ -310,15 +317,15 @@ def test_a1_says_where_the_difficulty_turns_its_sign():
         return verdicts.decide(secost_claims.claims(df, ["A1"]))[0]
 
     found = a1()
-    assert (found.verdict, found.note) == ("holds", verdicts.FLIPS)
+    assert (found.verdict, found.note) == ("holds", comparisons.FLIPS)
     names = ["variable_4 - base", "easier_4 - easier_0", "harder_4 - harder_0"]
-    assert [p.name for p in found.headline] == names
+    assert [p.name for p in found.beside[-3:]] == names
     assert report.beside_table([found])["beside it"].tolist() == [
         "variable_4 - base_long",
         *names[1:],
     ]
     assert a1(harder_4=0.4).note == ""
-    assert a1(variable_4=0.4).note.endswith(verdicts.FLIPS), "an open verdict says so, too"
+    assert a1(variable_4=0.4).note.endswith(comparisons.FLIPS), "an open verdict says so, too"
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ import warnings
 from pathlib import Path
 
 import nbformat
-import yaml
 
-ROOT = Path(__file__).parents[1]
+from wsaed.code import ROOT
+from wsaed.parameters import fault, first_line, given, shown
+
 BUILD = ROOT / ".build"
 INLINE = "module://matplotlib_inline.backend_inline"
 
@@ -31,16 +32,6 @@ def read(path: Path) -> nbformat.NotebookNode:
         return nbformat.read(path, as_version=4)
     except (ValueError, nbformat.ValidationError) as error:
         raise ValueError(f"{shown(path)} is not a notebook: {first_line(error)}") from error
-
-
-def shown(path: Path) -> str:
-    """A path as messages print it: relative to the repository where it lies within."""
-    path = Path(os.path.abspath(path))
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def parameters_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
@@ -87,45 +78,6 @@ def names_read(path: Path) -> set[str]:
         nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
         found |= {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
     return found
-
-
-def given(path: Path) -> dict:
-    """The keys of a parameters file: flat YAML, values plain or lists of plain values."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{shown(path)}: no such parameters file: write one") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        problem = getattr(error, "problem", None) or first_line(error)
-        raise ValueError(f"{shown(path)}{line}: {problem}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{shown(path)}: it holds no `key: value` lines")
-    for key, value in values.items():
-        if isinstance(value, dict) or (
-            isinstance(value, list) and any(isinstance(v, dict | list) for v in value)
-        ):
-            raise ValueError(f"{shown(path)}: {key} is nested: keep the file flat")
-    return values
-
-
-def fault(value, default) -> str:
-    """What is wrong with the type of ``value`` where the notebook's default is ``default``; ""."""
-    if default is None or (value is None and isinstance(default, str)):
-        return ""
-    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
-        faults = (fault(v, default[0]) for v in value) if default else ()
-        return next((f"an item {f}" for f in faults if f), "")
-    same = type(value) is type(default)
-    if same or (isinstance(default, float) and type(value) is int):
-        return ""
-    hint = ""
-    if isinstance(value, str) and isinstance(default, int | float):
-        with contextlib.suppress(ValueError):
-            number = f"{float(value):.1e}" if isinstance(default, float) else int(float(value))
-            hint = f"; write {number}" if not isinstance(default, bool) else ""
-    return f"is the {type(value).__name__} {value!r}, {type(default).__name__} is wanted{hint}"
 
 
 def check(path: Path, parameters: Path, chosen: dict | None = None) -> dict:

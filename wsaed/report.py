@@ -236,7 +236,7 @@ def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
     rows = [
         (c.name, p.name, p.estimate, p.low, p.high)
         for c in found
-        for p in c.tuned + c.beside + c.headline
+        for p in c.tuned + c.beside
         if p not in c.parts
     ]
     return pd.DataFrame(rows, columns=["id", "beside it", "estimate", "low", "high"]).round(4)
@@ -256,8 +256,14 @@ def setting(profile: str, p: dict, replicates: int) -> str:
 def verdict_line(found: list[verdicts.Claim]) -> str:
     """One sentence a claim: what it says and the verdict, with its reason."""
     return "\n".join(
-        f"{c.name}, {c.text}: {c.verdict}" + (f" ({c.note})" if c.note else "") + "." for c in found
+        f"{c.name}, {c.text}: {answer(c)}" + (f" ({c.note})" if c.note else "") + "." for c in found
     )
+
+
+def answer(claim: verdicts.Claim) -> str:
+    """A claim's verdict; where the paper only asks, yes, no or open with it."""
+    said = {"holds": "yes", "contradicted": "no", "undecided": "open"}.get(claim.verdict)
+    return f"{said} ({claim.verdict})" if said and claim.text.endswith("?") else claim.verdict
 
 
 def preconditions(paper: str, df: pd.DataFrame) -> pd.DataFrame:
@@ -276,7 +282,7 @@ def claims_table(found: list[verdicts.Claim]) -> pd.DataFrame:
     for c in found:
         links = "; ".join(f"{p.name}: {_shown(p)}" for p in c.parts)
         n = min((p.replicates for p in c.parts), default=0)
-        rows.append((c.name, c.place, c.text, c.verdict, links, n, c.note))
+        rows.append((c.name, c.place, c.text, answer(c), links, n, c.note))
     heads = ["id", "place", "claim", "verdict", "what was measured", "replicates", "note"]
     return pd.DataFrame(rows, columns=heads)
 
@@ -302,7 +308,7 @@ def readme(results_folder: Path) -> str:
         records = runs.read_records(home / "records.json")
         old = set(runs.stale(home / "records.json"))
         if records:
-            parts.append(_origin(records) + "\n")
+            parts.append(f"{_origin(records)} {_taken(home / 'cost.json')}\n")
         profile = name.split("-")[0]
         module = importlib.import_module(f"wsaed.papers.{paper}")
         for artefact, systems in module.artefacts(profile).items():
@@ -323,6 +329,8 @@ def readme(results_folder: Path) -> str:
             parts.append(legend(paper) + "\n")
             table = claims_table(found[paper])
             parts.append(markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n")
+            parts.append("<details><summary>Beside the claims, deciding nothing</summary>\n")
+            parts.append(markdown(beside_table(found[paper])) + "\n\n</details>\n")
     return "\n".join(parts)
 
 
@@ -342,6 +350,14 @@ def _origin(records: dict) -> str:
         f"{len(counts)} replicates, each with its own draw of corpus, noise, initialisation and "
         f"order. Absolute values compare with the paper's only on the paper's corpus."
     )
+
+
+def _taken(path: Path) -> str:
+    """What the runs of a folder of results took together, as its cost.json has it."""
+    if not path.exists():
+        return ""
+    seconds = sum(run["seconds"] for run in json.loads(path.read_text()).values())
+    return f"Its training took {seconds / 3600:.1f} hours, each on one core or device."
 
 
 def check(results_root: Path) -> list[str]:

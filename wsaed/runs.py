@@ -6,6 +6,7 @@ the artefacts of a profile need; a notebook that misses a run calls the same `tr
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import importlib
 import json
@@ -28,6 +29,7 @@ from safetensors import SafetensorError
 from wsaed import code, corpora, progress, training
 from wsaed.corpora import cache_root
 from wsaed.features import FRONT_ENDS
+from wsaed.parameters import of_profile as parameters
 
 RECORD = "record.json"
 VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
@@ -211,8 +213,10 @@ def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) ->
         train_one(spec, replicate, environment)
     except SystemExit:
         os._exit(1)  # the parent has ended: a pool's worker would wait for it for ever
-    except (ValueError, OSError, SafetensorError) as error:
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if "inline_container" in reason:  # torch's words for a checkpoint that it could not write
+            reason = f"no checkpoint could be written; is there room under {cache_root()}?"
         name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"
         raise RuntimeError(f"the run {name} failed: {reason}") from error
     return cost(spec)
@@ -249,8 +253,15 @@ def _features(spec: dict, replicate: int, front_end: str, part: int, parts: int,
         for split in corpora.load(spec, replicate).splits.values()
         for shard in range(-(-len(split) // corpora.SHARD))
     ]
-    for split, shard in jobs[part::parts]:
-        split.features(FRONT_ENDS[front_end], only=shard)
+    try:
+        for split, shard in jobs[part::parts]:
+            split.features(FRONT_ENDS[front_end], only=shard)
+    except OSError as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "written" in reason:
+            reason += f"; is there room under {cache_root()}?"
+        name = f"{spec['name']} (replicate {replicate})"
+        raise RuntimeError(f"the features of {name} could not be made: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -279,7 +290,7 @@ def check_cluster(client) -> None:
     nonce, path = secrets.token_hex(8), cache_root() / "cluster-nonce"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(nonce)
-    mine = (nonce, code.digest(["wsaed.runs", "wsaed.training"]))
+    mine = _worker_answer(str(path))
     for worker, answer in client.run(_worker_answer, str(path)).items():
         if answer[0] != mine[0]:
             raise SystemExit(f"{worker} does not see CACHE={cache_root()}: give a shared folder")
@@ -289,17 +300,8 @@ def check_cluster(client) -> None:
 
 def _worker_answer(path: str) -> tuple[str, str]:
     text = Path(path).read_text() if Path(path).exists() else ""
-    return text, code.digest(["wsaed.runs", "wsaed.training"])
-
-
-def parameters(profile: str, paper: str) -> dict:
-    """params/<profile>/<paper>.yaml as a dict; ValueError names the file that is missing."""
-    import yaml
-
-    path = code.ROOT / "params" / profile / f"{paper}.yaml"
-    if not path.exists():
-        raise ValueError(f"{path.relative_to(code.ROOT)} does not exist: which profile?")
-    return yaml.safe_load(path.read_text())
+    every = (p.relative_to(code.ROOT).with_suffix("") for p in code.ROOT.glob("wsaed/**/*.py"))
+    return text, code.digest([".".join(name.parts) for name in every])
 
 
 def collect(paper: str, names: list[str], p: dict, replicates: int, resume: Path | None) -> dict:

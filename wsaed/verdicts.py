@@ -15,7 +15,6 @@ MINIMUM = 5  # replicates below which no verdict is given
 DELTA = {"map": 0.01, "f1": 0.02, "auc": 0.02, "error": 0.03}  # equivalence margins by metric
 LEVEL = 0.05
 AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not bear out
-FLIPS = "depends on difficulty"  # of one whose headline pair is turned round on another corpus
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Claim:
     parts: list[Part]
     beside: list[Part] = field(default_factory=list)  # other metrics and controls: never decide
     tuned: list[Part] = field(default_factory=list)  # the parts, thresholds tuned on validation
-    headline: list[Part] = field(default_factory=list)  # one pair as it is, easier and harder
+    remarks: list[str] = field(default_factory=list)  # what a verdict should be read with
     verdict: str = "undecided"
     note: str = ""
 
@@ -110,11 +109,15 @@ def equivalent(name: str, d, delta: float) -> Part:
     return Part(name, "E", float(d.mean()), float(low), float(high), p, outcome, len(d), needed)
 
 
-def _needed_within(d: np.ndarray, delta: float) -> int | None:
-    """The smallest number of replicates at which this mean and spread would lie within +-delta."""
+def _needed_within(d: np.ndarray, delta: float, high: float | None = None) -> int | None:
+    """The smallest number of replicates at which this mean and spread would lie within +-delta.
+
+    high: the upper bound, where it is not delta.
+    """
     counts = np.arange(2, 1001)
     half = stats.t.ppf(0.95, counts - 1) * np.std(d, ddof=1) / np.sqrt(counts)
-    reached = abs(np.mean(d)) + half < delta
+    mean, high = np.mean(d), delta if high is None else high
+    reached = (mean - half > -delta) & (mean + half < high)
     return int(counts[reached][0]) if reached.any() else None
 
 
@@ -127,7 +130,8 @@ def not_worse(name: str, d, delta: float) -> Part:
     low, high = float(d.mean() - half), float(d.mean() + half)
     p = float(stats.ttest_1samp(d, -delta, alternative="greater").pvalue)
     outcome = "holds" if low > -delta else "contradicted" if high < -delta else "undecided"
-    return Part(name, "NI", float(d.mean()), low, high, p, outcome, len(d))
+    needed = _needed_within(d, delta, high=np.inf)
+    return Part(name, "NI", float(d.mean()), low, high, p, outcome, len(d), needed)
 
 
 def from_draws(name: str, rule: str, estimate: float, draws: np.ndarray, replicates: int) -> Part:
@@ -144,8 +148,8 @@ def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[
 
     ``testable`` maps a claim's name to the precondition that failed; such claims read "not
     testable here" and take no part in the correction. A verdict whose claim has parts at tuned
-    thresholds gets the note `AT_HALF` where those parts alone do not give the same one, and one
-    whose headline pair wins at one difficulty and loses at another the note `FLIPS`.
+    thresholds gets the note `AT_HALF` where those parts alone do not give the same one; a claim's
+    remarks follow.
     """
     testable = testable or {}
     counted = [c for c in claims if c.name not in testable and _countable(c)]
@@ -200,11 +204,10 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
 
 
 def _noted(claim: Claim) -> Claim:
-    """A judged claim, its note saying so where thresholds or difficulty change what it says."""
+    """A judged claim, its note saying what the verdict should be read with."""
     if claim.verdict not in ("holds", "contradicted", "undecided"):
         return claim
-    outcomes = {part.outcome for part in claim.headline if part.replicates >= MINIMUM}
-    more = (_at_half_only(claim) and AT_HALF, {"holds", "contradicted"} <= outcomes and FLIPS)
+    more = (_at_half_only(claim) and AT_HALF, *claim.remarks)
     return replace(claim, note="; ".join(filter(None, (claim.note, *more))))
 
 
@@ -218,8 +221,13 @@ def _at_half_only(claim: Claim) -> bool:
 
 def _needed(claim: Claim) -> str:
     """How many replicates the links that do not hold would need, as far as that is known."""
-    left = [part for part in claim.parts if part.outcome != "holds" and part.needed]
-    more = [part.needed for part in left if part.needed > part.replicates]
+    left = [part for part in claim.parts if part.outcome != "holds"]
+    counted = [part for part in left if part.rule in ("S", "E", "NI")]
+    if any(part.needed is None for part in counted):
+        return "the observed mean and spread would need more than 1000 replicates"
+    more = [part.needed for part in counted if part.needed > part.replicates]
     if more:
         return f"the observed spread would need {max(more)} replicates"
-    return "the choice of test clips leaves the sign open" if left else ""
+    if len(counted) < len(left):
+        return "how many replicates it would need is unknown"
+    return "the choice of test clips leaves the sign open"

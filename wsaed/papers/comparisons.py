@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from wsaed.verdicts import DELTA, Claim, Part, better, equivalent, not_worse
+from wsaed.verdicts import DELTA, MINIMUM, Claim, Part, better, equivalent, not_worse
 
 Side = str | tuple[str, str]
+FLIPS = (
+    "depends on difficulty"  # the remark on a headline that wins on one corpus, loses on another
+)
 
 
 def values(df: pd.DataFrame, system: str, metric: str) -> np.ndarray:
@@ -69,6 +72,13 @@ def where_run(df, pairs: Iterable[tuple[Side, Side]], metric: str, rule=contrast
     return [rule(df, *pair, metric) for pair in run]
 
 
+def told(table: pd.DataFrame, more: list[tuple[str, float]]) -> pd.DataFrame:
+    """A table of preconditions with further rows (title, value) that ask for nothing."""
+    rows = [(title, float(value), "", "") for title, value in more]
+    more = pd.DataFrame(rows, columns=table.columns)
+    return pd.concat([table.astype({"met": object}), more], ignore_index=True) if rows else table
+
+
 def gains(df, sides: Iterable[Side], metric: str, against: Side) -> list[np.ndarray]:
     """Each side's score less that of ``against``, replicate by replicate, in points."""
     base = df.loc[measured(against, metric)]
@@ -76,15 +86,28 @@ def gains(df, sides: Iterable[Side], metric: str, against: Side) -> list[np.ndar
     return [100 * (score - base).dropna().to_numpy(float) for score in scores]
 
 
+def flips(parts: list[Part]) -> list[str]:
+    """The remark `FLIPS` where one pair wins on one corpus and loses on another."""
+    decided = {part.outcome for part in parts if part.replicates >= MINIMUM}
+    return [FLIPS] if {"holds", "contradicted"} <= decided else []
+
+
 def links(
-    *links: tuple, metric: str, beside=(), tuned="", more=lambda df: [], headline=()
+    *links: tuple,
+    metric: str,
+    beside=(),
+    tuned: str = "",
+    more=lambda df: [],
+    headline=(),
+    remarks=lambda df: [],
 ) -> Callable:
     """The test of a claim that is one contrast or several: (rule, a, b) each.
 
     beside: other metrics of the same contrasts, where ``df`` has them; ``more(df)``: further parts
     beside them; ``tuned``: the metric at tuned thresholds, put to the claim's own rules.
-    ``headline``: the pairs of sides that are the paper's headline as it is, easier and harder.
-    A test gives a claim's (parts, parts beside, parts at tuned thresholds, headline's parts).
+    ``headline``: the pairs of sides that are the paper's headline as it is, easier and harder,
+    beside them, too, with a remark where it flips; ``remarks(df)``: further ones.
+    A test gives a claim's (parts, parts beside, parts at tuned thresholds, remarks) from a frame.
     """
 
     def test(df):
@@ -96,7 +119,8 @@ def links(
             if all(measured(side, m)[1] in df for side in (a, b))
         ]
         again = [labelled(rule, df, a, b, tuned) for rule, a, b in links if tuned]
-        return parts, others + more(df), again, where_run(df, headline, metric)
+        levels = where_run(df, headline, metric)
+        return parts, others + more(df) + levels, again, flips(levels) + remarks(df)
 
     return test
 

@@ -8,7 +8,8 @@ from wsaed.papers.embedded import embedded
 
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/joint_at_aed.csv).
-LEARNING_RATE = 8e-3  # Adam, one cycle
+LEARNING_RATE = 8e-3  # Adam, one cycle, narrow nets; the paper's width takes the public code's
+FULL_WIDTH_RATE = 1e-3
 SNR = [10, 25]  # dB above the background, the embedded corpus
 DIFFICULTY = {"easier": [15, 30], "harder": [5, 20]}
 # What calibration may look at: the baselines, their training clips, their scores
@@ -94,7 +95,7 @@ def base_spec(p: dict, net: str, method: str, **more) -> dict:
         "budget": {
             "epochs": p["epochs"],
             "batch_size": p["batch_size"],
-            "learning_rate": LEARNING_RATE,
+            "learning_rate": LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE,
         },
         "draw": 0,
     } | more

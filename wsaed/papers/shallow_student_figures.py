@@ -61,9 +61,10 @@ def rival(system: str, against: str) -> str:
 
 
 def table(df, systems: list[str]) -> pd.DataFrame:
-    """Tables 1 to 3: a row a system with its settings, the paper's scores and ours.
+    """Tables 1 to 3: a row a system with its settings, the paper's scores and ours, its steps.
 
-    A printed cell holds mean ± standard deviation of ten runs; ours `wsaed.report.score`.
+    A printed cell holds mean ± standard deviation of ten runs; ours `wsaed.report.score`. A
+    teacher has no steps of its own here.
     """
     rows = []
     for system in systems:
@@ -71,9 +72,10 @@ def table(df, systems: list[str]) -> pd.DataFrame:
         printed = [_plus_minus(*score) for score in paper.PUBLISHED.get(system, ())] or [""] * 2
         ours = [report.score(df, system, column) for column in SCORES]
         rows.append([title(system), *settings, *printed, *ours, kept_epoch(df, system)])
-        rows[-1].append(len(df.loc[system]))
+        steps = df.loc[system].get("steps", pd.Series([np.nan])).iloc[0]
+        rows[-1] += ["" if np.isnan(steps) else f"{steps:.0f}", len(df.loc[system])]
     heads = ["system", *SETTINGS, "paper validation", "paper test", *SCORES.values()]
-    found = pd.DataFrame(rows, columns=[*heads, "best epoch", "replicates"])
+    found = pd.DataFrame(rows, columns=[*heads, "best epoch", "steps", "replicates"])
     return found.loc[:, (found != "").any()]
 
 
@@ -170,12 +172,16 @@ def costs_table(sizes: dict[str, dict], classes: int) -> pd.DataFrame:
     """A row a (size, machine): parameters and a clip's multiply-adds, front ends not counted.
 
     sizes: name -> a profile's parameters. The last columns hold how often the student's fit in.
+    A teacher hears its own front end, which at the paper's size has more frames than this paper
+    writes; one row has the student's.
     """
     rows = []
     for size, p in sizes.items():
-        counts = {}
-        for name, (net, front_end) in machines(p, classes).items():
-            x = torch.zeros(1, front_end.frames, front_end.mels)
+        counts, heard = {}, machines(p, classes)
+        frames = heard["student"][1].frames
+        heard["teacher, one, the student's frames"] = heard["teacher, one"]
+        for name, (net, front_end) in heard.items():
+            x = torch.zeros(1, frames if "frames" in name else front_end.frames, front_end.mels)
             counts[name] = np.array([parameter_count(net), costs.multiply_adds(net, x)])
         counts[f"teacher, all {p['members']}"] = p["members"] * counts["teacher, one"]
         for name, count in counts.items():

@@ -1,0 +1,90 @@
+"""Parameters files, params/<profile>/<paper>.yaml: flat, every key known, every value of its type.
+
+The smoke profile's file is the pattern of its paper's others, as the notebooks' defaults are of it.
+"""
+
+import contextlib
+import difflib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from wsaed.code import ROOT
+from wsaed.features import FRONT_ENDS
+
+
+def shown(path: Path) -> str:
+    """A path as messages print it: relative to the repository where it lies within."""
+    path = Path(os.path.abspath(path))
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def given(path: Path) -> dict:
+    """The keys of a parameters file: flat YAML, values plain or lists of plain values."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{shown(path)}: no such parameters file: write one") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise ValueError(f"{shown(path)}{line}: {problem}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{shown(path)}: it holds no `key: value` lines")
+    for key, value in values.items():
+        if isinstance(value, dict) or (
+            isinstance(value, list) and any(isinstance(v, dict | list) for v in value)
+        ):
+            raise ValueError(f"{shown(path)}: {key} is nested: keep the file flat")
+    return values
+
+
+def fault(value, default) -> str:
+    """What is wrong with the type of ``value`` where the notebook's default is ``default``; ""."""
+    if default is None or (value is None and isinstance(default, str)):
+        return ""
+    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
+        faults = (fault(v, default[0]) for v in value) if default else ()
+        return next((f"an item {f}" for f in faults if f), "")
+    same = type(value) is type(default)
+    if same or (isinstance(default, float) and type(value) is int):
+        return ""
+    hint = ""
+    if isinstance(value, str) and isinstance(default, int | float):
+        with contextlib.suppress(ValueError):
+            number = f"{float(value):.1e}" if isinstance(default, float) else int(float(value))
+            hint = f"; write {number}" if not isinstance(default, bool) else ""
+    return f"is the {type(value).__name__} {value!r}, {type(default).__name__} is wanted{hint}"
+
+
+def of_profile(profile: str, paper: str) -> dict:
+    """The parameters of a paper in a profile, checked before anything trains.
+
+    Raises ValueError in one line that names the file, the key and what to do.
+    """
+    path, pattern = (ROOT / "params" / name / f"{paper}.yaml" for name in (profile, "smoke"))
+    if not path.exists():
+        raise ValueError(f"{shown(path)} does not exist: which profile?")
+    values, known = given(path), given(pattern)
+    for key in values.keys() - known.keys():
+        meant = difflib.get_close_matches(key, known, 1)
+        hint = f", {meant[0]} is" if meant else ""
+        raise ValueError(f"{shown(path)}: {key} is no parameter{hint}: correct it or take it out")
+    for key, default in known.items():
+        if key not in values:
+            raise ValueError(f"{shown(path)}: {key} is missing: add it")
+        if wrong := fault(values[key], default):
+            raise ValueError(f"{shown(path)}: {key} {wrong}")
+    names = {"front_end": values["front_end"] in FRONT_ENDS}
+    names["corpus"] = find_spec(f"wsaed.corpora.{values['corpus']}") is not None
+    for key, found in names.items():
+        if not found:
+            raise ValueError(f"{shown(path)}: there is no {key} {values[key]}: correct its name")
+    return values
