@@ -161,6 +161,10 @@ REPORT := .build/$(DIR)/README.stamp
 TRAINED := .build/$(DIR)/runs.stamp
 ifneq ($(RENDERS),)
 NOW := $(DEVICE) $(BANK) $(DESED) $(AUDIOSET) $(URBAN_SED) $(PANNS) $(TEST_FOLD)
+# names and sizes in a user's folders; AudioSet's two million would take longer than all the rest
+GIVEN := $(strip $(foreach v,BANK DESED URBAN_SED,$(if $($(v)),"$($(v))")))
+NOW += $(if $(GIVEN),$(shell find -L $(GIVEN) -type f -exec ls -ln {} + | awk '{print $$5, $$NF}' \
+  | sort | cksum))
 $(shell mkdir -p .build/$(DIR); echo "$(NOW)" | cmp -s - $(SETTINGS) || echo "$(NOW)" >$(SETTINGS))
 endif
 # single results train only what they need, unless everything is trained already

@@ -56,7 +56,8 @@ def tree(tmp_path):
     home = tmp_path / "wsaed"
     home.mkdir()
     (home / "__init__.py").touch()
-    shutil.copy(ROOT / "wsaed/render.py", home)
+    for module in ("render", "parameters", "code"):
+        shutil.copy(ROOT / f"wsaed/{module}.py", home)
     (home / "runs.py").write_text(STUB)
     (home / "report.py").write_text(STUB + '(results / "README.md").write_text("report")\n')
     for name in ("table_1", "table_2"):
@@ -225,3 +226,17 @@ def test_help_names_every_target_and_the_makefile_keeps_to_old_makes():
     newer = r"\$\(file |^\.ONESHELL|&:|!=|::=|sed -i|readlink -f|-printf|date -d|--reference"
     assert re.findall(newer, text.replace("! -name", ""), re.M) == []
     assert re.findall(r"^define \w+ *:?=", text, re.M) == []
+
+
+def test_a_changed_folder_of_recordings_is_seen(tree):
+    bank = tree / "my bank" / "dog"
+    bank.mkdir(parents=True)
+    (bank / "a.wav").write_text("sound")
+    arguments = "reproduce-tables", "PROFILE=smoke", f"BANK={bank.parent}"
+    assert any("wsaed.runs" in call for call in make(tree, *arguments)[2])
+    assert make(tree, *arguments)[::2] == (0, [])
+    for text in ("sound", "another sound"):
+        (bank / "b.wav").write_text(text)
+        code, said, calls = make(tree, *arguments)
+        assert code == 0 and "wsaed.runs" in calls[0], said
+        assert make(tree, *arguments)[::2] == (0, [])

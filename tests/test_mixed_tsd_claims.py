@@ -583,3 +583,10 @@ def test_frame_scores_are_those_that_a_run_was_scored_by(tmp_path, monkeypatch):
     scores = figures.frame_scores(spec, 0)
     assert np.ptp(scores, axis=0).min() > 0
     np.testing.assert_array_equal(scores, seen["test"])
+
+
+def test_a_share_of_the_gap_says_where_silence_is_better():
+    table = figures.gap_table(frame({("event_f1_paper", "all_silent"): 0.6})).set_index("score")
+    convention, others = table.loc["event F1, paper's convention"], table.loc["event F1"]
+    assert convention["closed from A"].endswith("%, below silence")
+    assert "silence" not in "".join(others) and figures.below_silence(frame(), "ws") is False

@@ -570,3 +570,13 @@ def test_students_that_were_still_rising_are_marked():
     assert found["B6"] == shallow_student_claims.RISING and found["B1"] == found["B5"] == ""
     curves["ef_w_em_cs"] = [0.1]  # one epoch shows no slope, and breaks nothing
     assert notes()["B6"] == ""
+
+
+def test_rankings_stand_at_the_steps_where_generations_end():
+    run = {"pool": [160, 320, 480, 480], "difficulty": [[], []], "steps": 80}
+    curves = [[0.0, 0.1, 0.2, 0.3], [0.0, 0.3, 0.2, 0.3]]
+    scores = [run | {"validation": curve} for curve in curves]
+    records = {("ef_sw_em_cs", r): {"scores": found} for r, found in enumerate(scores)}
+    table = figures.rankings(report.frame(records), ["ef_sw_em_cs"], 1, 16)
+    assert table["step"].tolist() == [10, 30] and table["of steps"].tolist() == [80, 80]
+    assert table.iloc[:, -1].tolist() == [0.0, 0.2]

@@ -12,7 +12,6 @@ from pathlib import Path
 import yaml
 
 from wsaed.code import ROOT
-from wsaed.features import FRONT_ENDS
 
 
 def shown(path: Path) -> str:
@@ -69,6 +68,8 @@ def of_profile(profile: str, paper: str) -> dict:
 
     Raises ValueError in one line that names the file, the key and what to do.
     """
+    from wsaed.features import FRONT_ENDS  # torch, which rendering does not wait for
+
     path, pattern = (ROOT / "params" / name / f"{paper}.yaml" for name in (profile, "smoke"))
     if not path.exists():
         raise ValueError(f"{shown(path)} does not exist: which profile?")

@@ -149,6 +149,22 @@ def learning(ax, df, systems: list[str], batch_size: int) -> None:
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(systems))
 
 
+def rankings(df, systems: list[str], generation: int, batch_size: int) -> pd.DataFrame:
+    """A row a ranking of a curriculum: at which step, of how many, and how good the student was.
+
+    generation: epochs of one. Event F1 on validation is a mean over replicates.
+    """
+    rows = []
+    for system in systems:
+        run = df.loc[system].iloc[0]
+        ends = np.cumsum(np.ceil(np.array(run.pool) / batch_size)).astype(int)
+        for k in range(1, len(run.difficulty) + 1):
+            score = np.mean([curve[k * generation - 1] for curve in df.loc[system, "validation"]])
+            rows.append([title(system), k, ends[k * generation - 1], int(run.steps), score])
+    heads = ["system", "ranking", "step", "of steps", "event F1 on validation by then"]
+    return pd.DataFrame(rows, columns=heads)
+
+
 # Parameters, multiply-adds, time
 
 
