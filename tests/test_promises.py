@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
@@ -46,6 +47,37 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     assert full == "weights" or str(cache) in line
     assert runs.load(spec(), 0) is None
     assert runs.train([(spec(), 0)])[0]["scores"]["map_noisy"] > 0
+
+
+def trained_twice(tmp_path, monkeypatch, paper, system):
+    """The bytes of a system's records from two empty caches, by one process and by two."""
+    monkeypatch.setenv("HEADLESS", "1")
+    for jobs in ("1", "2"):
+        monkeypatch.setenv("JOBS", jobs)
+        monkeypatch.setenv("CACHE", str(tmp_path / jobs))
+        records = runs.collect(paper, [system], runs.parameters("smoke", paper), 1, None)
+        runs.write_records(tmp_path / jobs / "records.json", records)
+        yield (tmp_path / jobs / "records.json").read_bytes()
+
+
+ONE_EACH = [("secost", "base"), ("joint_at_aed", "tfd_afl"), ("shallow_student", "em_cs")]
+ONE_EACH += [("mixed_tsd", "ws")]
+
+
+@pytest.mark.parametrize(("paper", "system"), ONE_EACH)
+def test_training_again_gives_the_same_bytes(tmp_path, monkeypatch, paper, system):
+    monkeypatch.setenv("DEVICE", "cpu")
+    first, again = trained_twice(tmp_path, monkeypatch, paper, system)
+    assert first == again and b'"loss"' in first
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(("paper", "system"), ONE_EACH)
+def test_on_a_gpu_too_when_asked(tmp_path, monkeypatch, paper, system):
+    monkeypatch.setenv("DEVICE", "cuda")
+    monkeypatch.setenv("DETERMINISTIC", "1")
+    first, again = trained_twice(tmp_path, monkeypatch, paper, system)
+    assert first == again
 
 
 def test_a_table_is_the_same_bytes_twice(tmp_path, monkeypatch):

@@ -357,7 +357,7 @@ def _taken(path: Path) -> str:
     if not path.exists():
         return ""
     seconds = sum(run["seconds"] for run in json.loads(path.read_text()).values())
-    return f"Its training took {seconds / 3600:.1f} hours, each on one core or device."
+    return f"Training it took {seconds / 3600:.1f} hours of one core or device."
 
 
 def check(results_root: Path) -> list[str]:
