@@ -27,9 +27,9 @@ BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate")
 
 def changed(spec: dict, settings: dict) -> dict:
     """A baseline's spec with settings laid over it, each where a key of its name belongs."""
-    budget = {k: v for k, v in settings.items() if k in BUDGET}
+    budget = {k: v for k, v in settings.items() if k in (*BUDGET, "schedule")}
     net = {k: v for k, v in settings.items() if k in spec["net"]}
-    corpus = {k: v for k, v in settings.items() if k not in BUDGET and k not in net}
+    corpus = {k: v for k, v in settings.items() if k not in budget and k not in net}
     return spec | {
         "budget": spec["budget"] | budget,
         "corpus": spec["corpus"] | corpus,
@@ -60,7 +60,7 @@ def main() -> None:
     seeds = range(FIRST_SEED, FIRST_SEED + options.replicates)
     records = runs.train([(spec, seed) for seed in seeds], "calibration")
     front_end, snr = FRONT_ENDS[spec["front_end"]], spec["corpus"].get("snr", DEFAULTS["snr"])
-    net = {k: v for k, v in settings.items() if k in spec["net"]}
+    noted = {k: v for k, v in settings.items() if k in spec["net"] or k == "schedule"}
     row = {"system": system} if len(paper.BASELINES) > 1 else {}
     row |= {
         "corpus": spec["corpus"].get("bank") or spec["corpus"]["name"],
@@ -68,7 +68,7 @@ def main() -> None:
         **{split: spec["corpus"][split] for split in paper.TRAINING_SPLITS},
         "snr": f"{snr[0]:g} to {snr[1]:g}",
         **{name: spec["budget"][name] for name in BUDGET if name in spec["budget"]},
-        "note": ", ".join(filter(None, (options.note, *(f"{k} {v}" for k, v in net.items())))),
+        "note": ", ".join(filter(None, (options.note, *(f"{k} {v}" for k, v in noted.items())))),
         "replicates": options.replicates,
     }
     for name in paper.CALIBRATED:
