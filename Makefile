@@ -55,6 +55,10 @@ endif
 ifneq ($(filter smoke laptop evidence,$(PROFILE)),)
 DEVICE ?= cpu
 endif
+# a bank's folds take turns as test set, five as a rule: more replicates would hear them again
+ifneq ($(and $(BANK),$(filter evidence,$(PROFILE))),)
+REPLICATES ?= 5
+endif
 ifndef DEVICE
 DEVICE := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 endif
@@ -126,6 +130,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo '  make results/laptop/secost/table_2.md   one result; the profile is in the path'
 	@echo '  PROFILE=smoke|laptop|evidence|gpu|paper  JOBS=cores  DEVICE=cpu|cuda|mps  CACHE=folder'
+	@echo '  REPLICATES=number, in place of the profile'"'"'s; five of evidence on a BANK'
 	@echo '  BANK=folder of recordings  DESED= AUDIOSET= URBAN_SED=folder  DASK=tcp://host:8786'
 	@echo '  PANNS=file of the published Cnn14_emb128: mixed_tsd then trains no conditional network'
 
@@ -160,7 +165,7 @@ STAMPS := $(TABLES:%=.build/$(DIR)/%.stamp)
 REPORT := .build/$(DIR)/README.stamp
 TRAINED := .build/$(DIR)/runs.stamp
 ifneq ($(RENDERS),)
-NOW := $(DEVICE) $(BANK) $(DESED) $(AUDIOSET) $(URBAN_SED) $(PANNS) $(TEST_FOLD)
+NOW := $(DEVICE) $(REPLICATES) $(BANK) $(DESED) $(AUDIOSET) $(URBAN_SED) $(PANNS) $(TEST_FOLD)
 # names and sizes in a user's folders; AudioSet's two million would take longer than all the rest
 GIVEN := $(strip $(foreach v,BANK DESED URBAN_SED,$(if $($(v)),"$($(v))")))
 NOW += $(if $(GIVEN),$(shell find -L $(GIVEN) -type f -exec ls -ln {} + | awk '{print $$5, $$NF}' \
@@ -188,17 +193,18 @@ evidence: $(REPORT) ## the claims' evidence; goes on from the committed records
 	@echo "up to date: results/$(DIR)/README.md"
 
 runs: $(ENV) ## train what is missing, render nothing
-	@$(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) $(ARTEFACTS)
+	@$(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) $(REPLICATES:%=--replicates %) $(ARTEFACTS)
 
 $(TRAINED): $(SOURCES) $(wildcard params/$(PROFILE)/*.yaml) $(SETTINGS) | $(ENV)
 	$(start)
-	@$(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) $(ARTEFACTS)
+	@$(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) $(REPLICATES:%=--replicates %) $(ARTEFACTS)
 	$(finish)
 
 ifneq ($(STAMPS),)
 $(STAMPS): .build/$(DIR)/%.stamp: notebooks/%.ipynb $(SOURCES) $(SETTINGS) | $(TRAINED)
 	$(start)
-	@$(PY) -m wsaed.render $< --profile $(PROFILE) --results results/$(DIR)
+	@$(PY) -m wsaed.render $< --profile $(PROFILE) --results results/$(DIR) \
+	  $(REPLICATES:%=--set replicates=%)
 	$(finish)
 endif
 

@@ -307,6 +307,14 @@ def test_without_a_gap_there_is_no_share_of_it():
     assert np.isnan([share.estimate, share.low, share.high]).all() and share.outcome == "undecided"
 
 
+def test_a_replicate_that_one_system_lacks_takes_no_part_in_a_share():
+    df = frame(replicates=6).drop([("ws", 5)])
+    share = mixed_tsd_claims.share_closed(df, "event_f1")
+    expected = mixed_tsd_claims.share_closed(frame(replicates=5), "event_f1")
+    assert share.replicates == 5 and share.estimate == pytest.approx(expected.estimate, abs=0.02)
+    assert len(mixed_tsd_claims.claims(df)) == 11
+
+
 def test_equal_epochs_and_the_source_alone_stand_beside_where_they_were_run():
     found = judged(frame(more={"ws_long": 0.43, "b_none_w_1": 0.36}))
     beside = {p.name: p for c in found.values() for p in c.beside}

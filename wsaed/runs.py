@@ -385,6 +385,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
     parser.add_argument("--results", type=Path, help="default: results/<profile>")
     parser.add_argument("--resume", action="store_true", help="go on from committed records")
+    parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
     results = options.results or code.ROOT / "results" / options.profile
     if not (code.ROOT / "params" / options.profile).is_dir():
@@ -397,6 +398,7 @@ def main(arguments: list[str] | None = None) -> None:
             wanted = {a: s for a, s in wanted.items() if f"{paper}/{a}" in options.artefacts}
         systems = sorted({system for names in wanted.values() for system in names})
         p = parameters(options.profile, paper)
+        p["replicates"] = options.replicates or p["replicates"]
         jobs.append((paper, systems, p, wanted.keys() == every.keys()))
     most = max(p["replicates"] for _, _, p, _ in jobs)
     # a replicate of every paper before the next: whoever stops early has something of all claims

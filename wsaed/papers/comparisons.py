@@ -30,6 +30,14 @@ def measured(side: Side, metric: str) -> tuple[str, str]:
     return (side, metric) if isinstance(side, str) else (side[0], f"{metric}_{side[1]}")
 
 
+def shared(df, systems: list[str]):
+    """The rows of the replicates that all of ``systems`` have: only those may be compared."""
+    names = sorted(set(systems))
+    counts = df.loc[names].groupby("replicate").size()
+    everywhere = counts.index[counts == len(names)]
+    return df[df.index.get_level_values("replicate").isin(everywhere)]
+
+
 def difference(df: pd.DataFrame, a: Side, b: Side, metric: str):
     """Paired differences a - b over the replicates of both: (n,), and (n, resamples of clips)."""
     sides = measured(a, metric), measured(b, metric)

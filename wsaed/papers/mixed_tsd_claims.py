@@ -18,6 +18,7 @@ from wsaed.papers.comparisons import (
     labelled,
     links,
     no_worse,
+    shared,
     unchanged,
     values,
     where_run,
@@ -84,7 +85,8 @@ def share_closed(df, metric: str, system: str = "b_f_3") -> Part:
     they do not on average, there is no share. Where they do not by rule S, it is open, whatever
     its draws.
     """
-    ms, ws, ss = (values(df, one, metric) for one in (system, "ws", "ss"))
+    names = [system, "ws", "ss"]
+    ms, ws, ss = (values(shared(df, names), one, metric) for one in names)
     rows = np.random.default_rng(0).integers(len(ms), size=(5000, len(ms)))
 
     def share(gain, gap):

@@ -10,6 +10,7 @@ import numpy as np
 from wsaed import corpora, nets, report, runs, scoring
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import secost as method
+from wsaed.papers.comparisons import shared
 from wsaed.papers.secost import TABLE_2
 from wsaed.papers.secost_claims import values
 
@@ -21,14 +22,6 @@ def gains(df, systems: list[str], against: str = "base") -> list[np.ndarray]:
         100 * (values(both, system) / values(both, against) - 1)
         for both, system in zip(pairs, systems, strict=True)
     ]
-
-
-def shared(df, systems: list[str]):
-    """The rows of the replicates that all of ``systems`` have: only those may be compared."""
-    names = sorted(set(systems))
-    counts = df.loc[names].groupby("replicate").size()
-    everywhere = counts.index[counts == len(names)]
-    return df[df.index.get_level_values("replicate").isin(everywhere)]
 
 
 def panel(axes, df, systems: list[str], x, published, label="measured", color=None) -> None:
