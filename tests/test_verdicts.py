@@ -360,3 +360,12 @@ def test_the_correction_goes_over_the_claims_of_all_papers(tmp_path, monkeypatch
     assert among.verdict == "undecided" and "p = 0.24" in among.note
     every = report.judged(dict.fromkeys(report.TITLES, df))
     assert every["secost"] == [among] and [c.name for c in every["joint_at_aed"]][-1] == "C4"
+
+
+def test_a_replicate_that_one_system_lacks_takes_no_part():
+    whole = frame(0, lambda ap: 0 * ap, replicates=6)
+    short = whole.drop([("base_again", 5)])
+    for name in ("A8", "A9"):
+        (found,) = secost_claims.claims(short, [name])
+        (expected,) = secost_claims.claims(whole.drop(5, level="replicate"), [name])
+        assert found.parts == expected.parts and found.parts[0].replicates == 5

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from wsaed.papers import comparisons
-from wsaed.papers.comparisons import contrast, difference, links, spearman
+from wsaed.papers.comparisons import contrast, difference, links, shared, spearman
 from wsaed.papers.secost import DIFFICULTY, NOISE_LEVELS
 from wsaed.verdicts import DELTA, LEVEL, Claim, Part, better, from_draws
 
@@ -68,6 +68,7 @@ def _equal_compute(df) -> list[Part]:
 
 def _second_gain(df) -> Part:
     steps = ("fixed_1", "base"), ("fixed_2", "fixed_1")
+    df = shared(df, ["base", "fixed_1", "fixed_2"])
     first, second = (difference(df, *step, METRIC) for step in steps)
     return better("first gain - second gain", first[0] - second[0], first[1] - second[1])
 
@@ -81,6 +82,7 @@ def class_gains(df, system: str, base: str = "base", metric: str = "ap_noisy"):
 
     Only classes that all replicates could score count, those with a positive in every test set.
     """
+    df = shared(df, [base, system])
     before, after = values(df, base, metric), values(df, system, metric)
     scored = np.isfinite(values(df, "base", metric)).all(0)
     return before[:, scored], (after - before)[:, scored]
@@ -90,9 +92,13 @@ def _class_draws(count: int, draws: int) -> np.ndarray:
     return np.random.default_rng(0).integers(count, size=(draws, count))
 
 
+PLACEBO = ["base", "variable_4", "base_again"]  # a cascade's gain, and a mere retraining's
+
+
 def _share_improved(df) -> tuple[list[Part], list[Part]]:
     """A8: share of classes with a positive mean gain, against a second base's share."""
-    gain, placebo = (class_gains(df, s)[1].mean(0) > 0 for s in ("variable_4", "base_again"))
+    df = shared(df, PLACEBO)
+    gain, placebo = (class_gains(df, s)[1].mean(0) > 0 for s in PLACEBO[1:])
     rows, count = _class_draws(len(gain), 5000), len(df.loc["base"])
     excess = gain[rows].mean(1) - placebo[rows].mean(1)
     name = f"share of classes that improve - {SHARE}"
@@ -109,6 +115,7 @@ def _gain_where_low(df) -> tuple[list[Part], list[Part]]:
     The base AP of a class comes from the other replicates than its gain, else the regression of
     a lucky base to its mean makes the claim true of any retraining.
     """
+    df = shared(df, PLACEBO)
     base, gain = class_gains(df, "variable_4")
     placebo = class_gains(df, "base_again")[1]
     others = _of_others(base)
