@@ -186,6 +186,9 @@ endif
 endif
 endif
 
+TRAIN = $(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) \
+  $(REPLICATES:%=--replicates %) $(ARTEFACTS)
+
 reproduce-tables: $(REPORT) ## every table and figure, and the report: results/<profile>/README.md
 	@echo "up to date: results/$(DIR)/README.md"
 
@@ -193,11 +196,11 @@ evidence: $(REPORT) ## the claims' evidence; goes on from the committed records
 	@echo "up to date: results/$(DIR)/README.md"
 
 runs: $(ENV) ## train what is missing, render nothing
-	@$(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) $(REPLICATES:%=--replicates %) $(ARTEFACTS)
+	@$(TRAIN)
 
 $(TRAINED): $(SOURCES) $(wildcard params/$(PROFILE)/*.yaml) $(SETTINGS) | $(ENV)
 	$(start)
-	@$(PY) -m wsaed.runs --profile $(PROFILE) --results results/$(DIR) $(RESUME) $(REPLICATES:%=--replicates %) $(ARTEFACTS)
+	@$(TRAIN)
 	$(finish)
 
 ifneq ($(STAMPS),)

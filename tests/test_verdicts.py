@@ -369,3 +369,5 @@ def test_a_replicate_that_one_system_lacks_takes_no_part():
         (found,) = secost_claims.claims(short, [name])
         (expected,) = secost_claims.claims(whole.drop(5, level="replicate"), [name])
         assert found.parts == expected.parts and found.parts[0].replicates == 5
+        (missing,) = secost_claims.claims(whole.drop("base_again"), [name])
+        assert missing.note == "these results have no base_again"

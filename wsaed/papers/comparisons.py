@@ -15,9 +15,8 @@ from scipy import stats
 from wsaed.verdicts import DELTA, MINIMUM, Claim, Part, better, equivalent, not_worse
 
 Side = str | tuple[str, str]
-FLIPS = (
-    "depends on difficulty"  # the remark on a headline that wins on one corpus, loses on another
-)
+# The remark on a headline that wins on one corpus and loses on another
+FLIPS = "depends on difficulty"
 
 
 def values(df: pd.DataFrame, system: str, metric: str) -> np.ndarray:
@@ -30,19 +29,19 @@ def measured(side: Side, metric: str) -> tuple[str, str]:
     return (side, metric) if isinstance(side, str) else (side[0], f"{metric}_{side[1]}")
 
 
-def shared(df, systems: list[str]):
-    """The rows of the replicates that all of ``systems`` have: only those may be compared."""
-    names = sorted(set(systems))
-    counts = df.loc[names].groupby("replicate").size()
-    everywhere = counts.index[counts == len(names)]
+def shared(df, systems: Iterable[str]) -> pd.DataFrame:
+    """The rows of the replicates that all of ``systems`` have: only those may be compared.
+
+    KeyError names a system that was not trained.
+    """
+    everywhere = set.intersection(*(set(df.loc[system].index) for system in systems))
     return df[df.index.get_level_values("replicate").isin(everywhere)]
 
 
 def difference(df: pd.DataFrame, a: Side, b: Side, metric: str):
     """Paired differences a - b over the replicates of both: (n,), and (n, resamples of clips)."""
     sides = measured(a, metric), measured(b, metric)
-    both = df.loc[sides[0][0]].index.intersection(df.loc[sides[1][0]].index)
-    df = df[df.index.get_level_values("replicate").isin(both)]
+    df = shared(df, [system for system, _ in sides])
     a, b = (values(df, *side) for side in sides)
     clips_a, clips_b = (values(df, system, f"{column}_resampled") for system, column in sides)
     return a - b, clips_a - clips_b
@@ -78,6 +77,15 @@ def where_run(df, pairs: Iterable[tuple[Side, Side]], metric: str, rule=contrast
     known = set(df.index.get_level_values("system"))
     run = [pair for pair in pairs if known.issuperset(measured(side, metric)[0] for side in pair)]
     return [rule(df, *pair, metric) for pair in run]
+
+
+def means(df, scores: dict[str, tuple[str, str]]) -> list[tuple[str, float]]:
+    """(title, mean over replicates) of those of ``scores``, title -> (system, column), known."""
+    return [
+        (title, values(df, system, column).mean())
+        for title, (system, column) in scores.items()
+        if column in df and system in df.index and df.loc[system, column].notna().all()
+    ]
 
 
 def told(table: pd.DataFrame, more: list[tuple[str, float]]) -> pd.DataFrame:

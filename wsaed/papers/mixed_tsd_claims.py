@@ -150,12 +150,8 @@ def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         if not low <= loss <= high:
             _fall(reasons, NEED_DOMAINS, f"a model of the other domain alone loses {loss:.0%}")
     told = {"ss": "strong labels", "ws": "weak labels", "clip_label": "clip labels on all frames"}
-    levels = [
-        (f"event F1 of {name}", values(df, system, METRIC).mean())
-        for system, name in told.items()
-        if system in known
-    ]
-    return comparisons.told(table, levels), reasons
+    scores = {f"event F1 of {name}": (system, METRIC) for system, name in told.items()}
+    return comparisons.told(table, comparisons.means(df, scores)), reasons
 
 
 def _fall(reasons: dict[str, str], names, reason: str) -> None:

@@ -227,21 +227,16 @@ def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 
 def _of_training(df) -> list[tuple[str, float]]:
     """What the base has learnt, what each stage is taught, what more training gives the base."""
-    names = {
-        ("base", "train_map_noisy"): "mAP of the base on its training clips, annotated labels",
-        ("base", "train_map_clean"): "mAP of the base on its training clips, true labels",
+    scores = {
+        "mAP of the base on its training clips, annotated labels": ("base", "train_map_noisy"),
+        "mAP of the base on its training clips, true labels": ("base", "train_map_clean"),
     }
     taught = {"base": "the labels", "fixed_1": "stage 1", "variable_4": "stage 4, variable alpha"}
     for system, what in (taught | {"alone_3": "stage 3, no labels"}).items():
-        names[system, "target_map_clean"] = f"mAP of what is taught, true labels: {what}"
-    found = [
-        (title, values(df, system, column).mean())
-        for (system, column), title in names.items()
-        if column in df and system in df.index and df.loc[system, column].notna().all()
-    ]
+        scores[f"mAP of what is taught, true labels: {what}"] = system, "target_map_clean"
     more = comparisons.where_run(df, [("base_long", "base")], METRIC)
     title = "mAP that the compute of a whole cascade in one run adds to the base"
-    return found + [(title, part.estimate) for part in more]
+    return comparisons.means(df, scores) + [(title, part.estimate) for part in more]
 
 
 SHARE = 0.85

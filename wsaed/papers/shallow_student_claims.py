@@ -150,12 +150,8 @@ def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         if share < SHARE:
             reasons.append(f"{share:.1f} unlabelled clips a labelled one")
     told = {"sw_nm_ns": "plain distillation", "labelled": "a student of the labels alone"}
-    levels = [
-        (f"event F1 of {name}", values(df, system, f"{METRIC}_{RULE}").mean())
-        for system, name in told.items()
-        if system in known
-    ]
-    table = comparisons.told(table, levels)
+    scores = {f"event F1 of {name}": (s, f"{METRIC}_{RULE}") for s, name in told.items()}
+    table = comparisons.told(table, comparisons.means(df, scores))
     return table, dict.fromkeys(CLAIMS, "; ".join(reasons)) if reasons else {}
 
 

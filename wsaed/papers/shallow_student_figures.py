@@ -134,12 +134,17 @@ def diamonds(ax, x, y, halves, label="paper (DESED)") -> None:
     ax.errorbar(x, y, xerr=halves, fmt="D", color="0.25", mfc="none", ms=8, lw=1, label=label)
 
 
+def epoch_ends(run, batch_size: int) -> np.ndarray:
+    """The steps at which the epochs of a run end; its last one may be cut."""
+    return np.minimum(np.cumsum(np.ceil(np.array(run.pool) / batch_size)), run.steps).astype(int)
+
+
 def learning(ax, df, systems: list[str], batch_size: int) -> None:
     """Event F1 on validation over steps: a faint line a replicate, a dot at its kept epoch, and
     the mean over replicates, whose epochs are equally long."""
     for system, color in zip(systems, sns.color_palette(), strict=False):
         for run in df.loc[system].itertuples():
-            x = np.minimum(np.cumsum(np.ceil(np.array(run.pool) / batch_size)), run.steps)
+            x = epoch_ends(run, batch_size)
             best = int(run.best_epoch) - 1
             ax.plot(x, run.validation, color=color, alpha=0.3, lw=1)
             ax.plot(x[best], run.validation[best], "o", color=color, alpha=0.6, ms=6)
@@ -157,7 +162,7 @@ def rankings(df, systems: list[str], generation: int, batch_size: int) -> pd.Dat
     rows = []
     for system in systems:
         run = df.loc[system].iloc[0]
-        ends = np.cumsum(np.ceil(np.array(run.pool) / batch_size)).astype(int)
+        ends = epoch_ends(run, batch_size)
         for k in range(1, len(run.difficulty) + 1):
             score = np.mean([curve[k * generation - 1] for curve in df.loc[system, "validation"]])
             rows.append([title(system), k, ends[k * generation - 1], int(run.steps), score])
@@ -193,11 +198,12 @@ def costs_table(sizes: dict[str, dict], classes: int) -> pd.DataFrame:
     """
     rows = []
     for size, p in sizes.items():
-        counts, heard = {}, machines(p, classes)
-        frames = heard["student"][1].frames
-        heard["teacher, one, the student's frames"] = heard["teacher, one"]
-        for name, (net, front_end) in heard.items():
-            x = torch.zeros(1, frames if "frames" in name else front_end.frames, front_end.mels)
+        both, counts = machines(p, classes), {}
+        heard = {name: (net, f.frames, f.mels) for name, (net, f) in both.items()}
+        (_, frames, _), (net, _, mels) = heard["student"], heard["teacher, one"]
+        heard["teacher, one, the student's frames"] = net, frames, mels
+        for name, (net, frames, mels) in heard.items():
+            x = torch.zeros(1, frames, mels)
             counts[name] = np.array([parameter_count(net), costs.multiply_adds(net, x)])
         counts[f"teacher, all {p['members']}"] = p["members"] * counts["teacher, one"]
         for name, count in counts.items():
