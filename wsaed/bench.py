@@ -14,50 +14,17 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import binary_cross_entropy
-from torch.utils.flop_counter import FlopCounterMode
 
 from wsaed import corpora, scoring
+from wsaed.bench_networks import Row, compiled, networks, race, students, threads
 from wsaed.corpora import Event
 from wsaed.features import FRONT_ENDS, FrontEnd, log_mel
-from wsaed.nets import wels_net
-
-Row = tuple[str, str, float, str]  # part, what, value, unit
-
-
-def race(times: int, *calls: Callable) -> list[float]:
-    """Seconds that each call takes: the best of ``times``, after one that doesn't count.
-
-    The calls take turns, so that whatever else the machine does hits all of them.
-    """
-    taken = [[] for _ in calls]
-    for _ in range(times + 1):
-        for mine, call in zip(taken, calls, strict=True):
-            start = time.perf_counter()
-            call()
-            mine.append(time.perf_counter() - start)
-    return [min(mine[1:]) for mine in taken]
-
-
-@contextmanager
-def threads(count: int):
-    """torch, and what libraries numpy calls, with ``count`` threads."""
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def front_ends(quick: bool) -> Iterator[Row]:
@@ -94,99 +61,6 @@ def log_mels(part: str, f: FrontEnd, times: int) -> Iterator[Row]:
     yield part, "librosa, as called", 1e3 * theirs, "ms"
     yield part, "librosa, filter bank kept", 1e3 * theirs_kept, "ms"
     yield part, "largest difference (16 bits stored)", float(difference.max()), "ln"
-
-
-def networks(quick: bool) -> Iterator[Row]:
-    """WELS-Net forward and backward, against the matrix-multiply rate of the same device."""
-    gpu = torch.cuda.is_available()
-    small = FRONT_ENDS["secost_50ms"]
-    yield from network("WELS-Net 1/8, 200 x 64", 0.125, 60, small, "cpu", 32, quick)
-    full = ("WELS-Net, table 1", 1.0, 527, FRONT_ENDS["secost"])
-    yield from network(*full, "cpu", 1 if quick else 4, quick)
-    if gpu:
-        yield from network(*full, "cuda", 64, quick)
-        yield from network(*full, "cuda", 64, quick, torch.bfloat16)
-
-
-def network(
-    part: str,
-    width: float,
-    classes: int,
-    front_end: FrontEnd,
-    device: str,
-    batch: int,
-    quick: bool,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[Row]:
-    """Clips a second, counted GFLOP a clip, and that as a share of two rates of the device.
-
-    A matrix product is the usual yardstick, but on some CPUs torch's is not the fastest code there
-    is (its share can pass 100 %); one large 3x3 convolution is the other.
-    """
-    torch.manual_seed(0)
-    net = wels_net.build({"name": "wels_net", "width": width}, classes).to(device).train()
-    x = torch.randn(batch, front_end.frames, front_end.mels, device=device)
-    y = (torch.rand(batch, classes, device=device) < 0.05).float()
-    tf32 = torch.backends.cudnn.allow_tf32
-    # else convolutions would round to 10 bits and the matrix product they are held to would not
-    torch.backends.cudnn.allow_tf32 = False
-
-    def step():
-        net.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            _, p = net(x)
-        binary_cross_entropy(p.float(), y).backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    try:
-        with FlopCounterMode(display=False) as counter:
-            step()
-        sizes = (8192,) if device == "cuda" else (1024, 2048)
-        known = [("a matrix product", *multiplication(n, device, dtype)) for n in sizes]
-        conv = convolution(64 if device == "cuda" else 4, device, dtype)
-        known.append(("a 3x3 convolution", *conv))
-        known *= 3  # a round: short calls are what a busy machine distorts most
-        seconds, *taken = race(3 if quick else 8, step, *(call for _, call, _ in known))
-    finally:
-        torch.backends.cudnn.allow_tf32 = tf32
-    flop = counter.get_total_flops()
-    rates = {}
-    for (name, _, work), t in zip(known, taken, strict=True):
-        rates[name] = max(rates.get(name, 0), work / t)
-    kind = str(dtype).removeprefix("torch.")
-    place = f"{torch.get_num_threads()} threads" if device == "cpu" else "cuda"
-    part = f"{part}, {place}, {kind}"
-    yield part, f"forward and backward, batch {batch}", batch / seconds, "clips/s"
-    yield part, "counted, forward and backward", flop / batch / 1e9, "GFLOP/clip"
-    for name, rate in rates.items():
-        yield part, f"{name} reaches", rate / 1e9, "GFLOP/s"
-        yield part, f"the network, of {name}'s", 100 * flop / seconds / rate, "%"
-
-
-def multiplication(n: int, device: str, dtype: torch.dtype) -> tuple[Callable, float]:
-    """A product of two n x n matrices, to time, and its FLOP."""
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-
-    def multiply():
-        torch.mm(a, b)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return multiply, 2 * n**3
-
-
-def convolution(batch: int, device: str, dtype: torch.dtype) -> tuple[Callable, float]:
-    """A 3x3 convolution of 256 channels over 64 x 16, to time, and its FLOP."""
-    x, w = torch.randn(batch, 256, 64, 16), torch.randn(256, 256, 3, 3)
-    x, w = (v.to(device, dtype, memory_format=torch.channels_last) for v in (x, w))
-
-    def convolve():
-        torch.conv2d(x, w, padding=1)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return convolve, 2 * x.numel() * 256 * 9
 
 
 def scenes(quick: bool) -> Iterator[Row]:
@@ -294,7 +168,14 @@ def random_events(files: int) -> tuple[dict, dict]:
     return reference, estimated
 
 
-PARTS = {"log-mel": front_ends, "networks": networks, "scenes": scenes, "scores": scores}
+PARTS = {
+    "log-mel": front_ends,
+    "networks": networks,
+    "compiled": compiled,
+    "students": students,
+    "scenes": scenes,
+    "scores": scores,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
