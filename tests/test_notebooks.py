@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from wsaed import render
+from wsaed import render, report
 
 COMPARED = [
     path
@@ -149,3 +149,25 @@ def test_smoke_results_of_table_notebooks(path):
         table = pd.read_csv(file)
         assert len(table) and not table.isna().all().any(), f"{file.name}: an empty column"
         assert not table.columns.duplicated().any() and "Unnamed: 0" not in table
+
+
+def test_what_a_cell_prints_in_a_row_is_one_output():
+    def stream(text, kind="stdout"):
+        return nbformat.v4.new_output("stream", name=kind, text=text)
+
+    figure = nbformat.v4.new_output("display_data", data={"text/plain": "a figure"})
+    pieces = [stream("a"), stream("b"), stream("c", "stderr"), stream("d"), figure, stream("e")]
+    cell = nbformat.v4.new_code_cell("x", outputs=pieces)
+    cleaned = render.clean(nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell()]))
+    assert [o.get("text") for o in cleaned.cells[0].outputs] == ["ab", "c", "d", None, "e"]
+
+
+@pytest.mark.parametrize("paper", report.TITLES)
+def test_a_conclusion_asks_nothing_of_what_is_only_told(paper):
+    lines = report.conclusion(paper).splitlines()
+    asked = [line for line in lines if line.endswith((": met", ": not met"))]
+    assert asked and not any("needed :" in line for line in lines)
+    claims = {c.name: c for c in report.claims(paper, report.committed(paper))}
+    assert {line.split()[0] for line in lines[-len(claims) :]} == set(claims)
+    with_empty = report.conclusion("no_such_paper")
+    assert with_empty.startswith("No evidence records")

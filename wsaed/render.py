@@ -115,7 +115,10 @@ def check(path: Path, parameters: Path, chosen: dict | None = None) -> dict:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without times, paths and machine in its metadata; cell ids and tags stay."""
+    """The notebook without times, paths and machine in its metadata; cell ids and tags stay.
+
+    What a cell prints in a row becomes one output: a busy kernel sends it in pieces.
+    """
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -128,9 +131,17 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if "injected-parameters" in tags:
             cell.id = "injected-parameters"  # papermill draws a new one for each run
         cell.metadata = nbformat.from_dict(kept)
+        whole = []
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
+            before = whole[-1] if whole else {}
+            if "name" in output and output.name == before.get("name"):  # only streams have one
+                before.text += output.text
+            else:
+                whole.append(output)
+        if "outputs" in cell:
+            cell.outputs = whole
     return notebook
 
 

@@ -271,6 +271,20 @@ def preconditions(paper: str, df: pd.DataFrame) -> pd.DataFrame:
     return importlib.import_module(f"wsaed.papers.{paper}_claims").preconditions(df)[0]
 
 
+def conclusion(paper: str) -> str:
+    """What the committed evidence says of a paper: a line a precondition, a line a claim."""
+    evidence = committed(paper)
+    if evidence.empty:
+        return "No evidence records are committed yet, so there is nothing to conclude."
+    asked = [
+        f"{row.precondition}: {row.measured:.2f}"
+        + (f", needed {row.needed}: {'met' if row.met else 'not met'}" if row.needed else "")
+        for row in preconditions(paper, evidence).itertuples()
+    ]
+    said = [f"{c.name:4} {answer(c):18} {c.text}" for c in claims(paper, evidence)]
+    return "\n".join(asked + said)
+
+
 def legend(paper: str) -> str:
     """How to read the systems' names in a paper's claims."""
     return importlib.import_module(f"wsaed.papers.{paper}_claims").SYSTEMS
