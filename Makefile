@@ -207,7 +207,7 @@ ifneq ($(STAMPS),)
 $(STAMPS): .build/$(DIR)/%.stamp: notebooks/%.ipynb $(SOURCES) $(SETTINGS) | $(TRAINED)
 	$(start)
 	@$(PY) -m wsaed.render $< --profile $(PROFILE) --results results/$(DIR) \
-	  $(REPLICATES:%=--set replicates=%)
+	  $(REPLICATES:%=--replicates %)
 	$(finish)
 endif
 

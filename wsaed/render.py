@@ -236,12 +236,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
     parser.add_argument("--results", type=Path, help="default: results/<profile>")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--replicates", type=int, help="in place of the profile's, where asked for")
     parser.add_argument("--in-place", action="store_true", help="run with the notebook's defaults")
     options = parser.parse_args(arguments)
     path = Path(os.path.abspath(options.notebook))
     results = Path(os.path.abspath(options.results or ROOT / "results" / options.profile))
     paper = "" if path.parent.name == "notebooks" else path.parent.name
     chosen = chosen_values(options.set)
+    if options.replicates and "replicates" in declared(path):
+        chosen = {"replicates": options.replicates} | chosen
     parameters_file = ROOT / "params" / options.profile / f"{paper}.yaml"
     if paper and not (options.in_place and not parameters_file.exists()):
         parameters = check(path, parameters_file, chosen)
