@@ -77,21 +77,11 @@ def network(
     A matrix product is the usual yardstick, but on some CPUs torch's is not the fastest code there
     is (its share can pass 100 %); one large 3x3 convolution is the other.
     """
-    torch.manual_seed(0)
-    net = wels_net.build({"name": "wels_net", "width": width}, classes).to(device).train()
-    x = torch.randn(batch, front_end.frames, front_end.mels, device=device)
-    y = (torch.rand(batch, classes, device=device) < 0.05).float()
+    net, pass_through = forward_and_backward(width, classes, front_end, device, batch, dtype)
+    step = partial(pass_through, net)
     tf32 = torch.backends.cudnn.allow_tf32
     # else convolutions would round to 10 bits and the matrix product they are held to would not
     torch.backends.cudnn.allow_tf32 = False
-
-    def step():
-        net.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            _, p = net(x)
-        binary_cross_entropy(p.float(), y).backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
 
     try:
         with FlopCounterMode(display=False) as counter:
@@ -116,6 +106,31 @@ def network(
     for name, rate in rates.items():
         yield part, f"{name} reaches", rate / 1e9, "GFLOP/s"
         yield part, f"the network, of {name}'s", 100 * flop / seconds / rate, "%"
+
+
+def forward_and_backward(
+    width: float,
+    classes: int,
+    front_end: FrontEnd,
+    device: str,
+    batch: int,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[nn.Module, Callable[[nn.Module], None]]:
+    """A WELS-Net, and ``step(net)``: one pass of a made batch through it and back."""
+    torch.manual_seed(0)
+    net = wels_net.build({"name": "wels_net", "width": width}, classes).to(device).train()
+    x = torch.randn(batch, front_end.frames, front_end.mels, device=device)
+    y = (torch.rand(batch, classes, device=device) < 0.05).float()
+
+    def step(net: nn.Module):
+        net.zero_grad(set_to_none=True)
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            _, p = net(x)
+        binary_cross_entropy(p.float(), y).backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return net, step
 
 
 def multiplication(n: int, device: str, dtype: torch.dtype) -> tuple[Callable, float]:
@@ -153,15 +168,7 @@ def compiled(quick: bool) -> Iterator[Row]:
         yield part, "no compiler here", float("nan"), ""
         return
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns without a GPU
-    torch.manual_seed(0)
-    net = wels_net.build({"name": "wels_net", "width": 0.125}, 60).train()
-    x = torch.randn(32, FRONT_ENDS["secost_50ms"].frames, FRONT_ENDS["secost_50ms"].mels)
-    y = (torch.rand(32, 60) < 0.05).float()
-
-    def step(network: nn.Module):
-        network.zero_grad(set_to_none=True)
-        binary_cross_entropy(network(x)[1], y).backward()
-
+    net, step = forward_and_backward(0.125, 60, FRONT_ENDS["secost_50ms"], "cpu", 32)
     with threads(1):
         fast = torch.compile(net)
         start = time.perf_counter()
