@@ -117,3 +117,16 @@ def test_a_report_marks_what_older_code_made(cache, tmp_path, monkeypatch):  # n
     assert "Stale" not in report.readme(tmp_path / "laptop")
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert "**Stale" in report.readme(tmp_path / "laptop")
+
+
+def test_check_results_tells_what_today_s_code_did_not_make(cache, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(report.code, "ROOT", tmp_path)
+    path = tmp_path / "laptop" / "secost" / "records.json"
+    record = {"system": "base"} | runs.train([(spec(), 0)])[0]
+    other = record | {"replicate": 1, "scores": {"map_noisy": 0.5}}
+    runs.write_records(path, {("base", 0): record})
+    assert report.check(tmp_path) == []
+    runs.write_records(path, {("base", 0): record, ("base", 1): other})
+    assert report.check(tmp_path) == ["laptop/secost: base's replicates hold different scores"]
+    monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
+    assert "laptop/secost: base was made by older code" in report.check(tmp_path)

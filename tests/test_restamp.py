@@ -35,7 +35,24 @@ def test_other_numbers_stay_stale(results):
     assert runs.stale(results) == ["base"]
 
 
+def test_what_still_older_code_made_is_not_vouched_for(results):
+    """Committed or cached, equal scores or not: another replicate of the same method and net."""
+    known = runs.read_records(results)
+    older = known["base", 0] | {"replicate": 1, "code": "older", "scores": {"map_noisy": 0.5}}
+    cached = restamp.corpora.cache_root() / "runs" / "an-older-run" / runs.RECORD
+    cached.parent.mkdir()
+    cached.write_text(json.dumps(older | {"replicate": 2}))
+    runs.write_records(results, known | {("base", 1): older})
+    with pytest.raises(SystemExit, match="stale"):
+        restamp.main()
+    codes = [record["code"] for record in runs.read_records(results).values()]
+    assert codes == ["refactored", "older"]
+    assert json.loads(cached.read_text())["code"] == "older"
+
+
 def test_nothing_is_retrained_where_nothing_changed(cache, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(restamp.code, "ROOT", tmp_path)
-    monkeypatch.setattr(runs, "train", lambda *a: pytest.fail("retrained"))
+    monkeypatch.setattr(
+        runs, "train", lambda wanted, *a: [pytest.fail("retrained") for _ in wanted]
+    )
     restamp.main()

@@ -244,3 +244,14 @@ def test_workers_with_runs_left_end_with_their_parent(cache):
         os.killpg(group, signal.SIGKILL)
         pytest.fail("workers live on without their parent")
     assert finished() <= count + 2 < len(every)  # what was in its last epoch may end
+
+
+def test_the_costs_beside_the_records_are_of_these_records(tmp_path):
+    path = tmp_path / "secost" / "records.json"
+    row = dict(system="base", code="", data="", versions={}, scores={}, spec={})
+    records = {("base", r): row | {"replicate": r, "cost": {"seconds": 1.0 + r}} for r in (0, 1)}
+    runs.write_records(path, records)
+    del records["base", 1], records["base", 0]["cost"]
+    runs.write_records(path, records | {("base", 2): row | {"replicate": 2, "cost": {}}})
+    costs = json.loads(path.with_name("cost.json").read_text())
+    assert costs == {"base/0": {"seconds": 1.0}, "base/2": {}}

@@ -375,12 +375,22 @@ def _taken(path: Path) -> str:
 
 
 def check(results_root: Path) -> list[str]:
-    """One line for every committed system that other code than today's has made."""
-    return [
-        f"{path.parent.relative_to(code.ROOT)}: {system} was made by older code"
-        for path in sorted(results_root.glob("*/*/records.json"))
-        for system in runs.stale(path)
-    ]
+    """One line for every committed system that other code than today's has made.
+
+    Replicates of one system that hold different scores can't be of the same code either.
+    """
+    lines = []
+    for path in sorted(results_root.glob("*/*/records.json")):
+        where, scores = path.parent.relative_to(code.ROOT), {}
+        for (system, _), record in runs.read_records(path).items():
+            scores.setdefault(system, set()).add(frozenset(record["scores"]))
+        lines += [f"{where}: {system} was made by older code" for system in runs.stale(path)]
+        lines += [
+            f"{where}: {system}'s replicates hold different scores"
+            for system, kinds in scores.items()
+            if len(kinds) > 1
+        ]
+    return lines
 
 
 def main() -> None:

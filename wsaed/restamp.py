@@ -2,7 +2,8 @@
 
 ``make restamp`` retrains, for every method and net whose code has changed, one replicate of one
 committed system. Only where all scores are equal to the bit do the committed records and the
-trained runs in the cache take the new digest; nothing else about them changes.
+trained runs in the cache that the very same older code made take the new digest; nothing else
+about them changes. What still older code made stays stale.
 """
 
 import json
@@ -31,36 +32,42 @@ def available(spec: dict) -> bool:
     return not bank or Path(os.environ.get("BANK", "")).name == bank
 
 
-def proofs(records: list[dict]) -> dict[str, dict]:
-    """The stale record to retrain for each group: the one with the fewest stages below it."""
+def origin(record: dict) -> tuple[str, str]:
+    """A run's group, and the digest of the code that made it: what is proven, and for what."""
+    return group(record["spec"]), record["code"]
+
+
+def proofs(records: list[dict]) -> dict[tuple[str, str], dict]:
+    """The stale record to retrain for each origin: the one with the fewest stages below it."""
     found = {}
     for record in sorted(records, key=lambda r: (depth(r["spec"]), r["replicate"])):
         if record["code"] != runs.code_digest(record["spec"]) and available(record["spec"]):
-            found.setdefault(group(record["spec"]), record)
+            found.setdefault(origin(record), record)
     return found
 
 
-def equal(record: dict) -> bool:
-    """Retrain a record's run in an empty cache and compare all its scores."""
+def equal(records: list[dict]) -> list[bool]:
+    """Retrain the records' runs in an empty cache and compare, for each, all its scores."""
     home = os.environ.get("CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CACHE"] = folder
         try:
-            (fresh,) = runs.train([(record["spec"], record["replicate"])], "restamp")
+            fresh = runs.train([(r["spec"], r["replicate"]) for r in records], "restamp")
         finally:
             os.environ.pop("CACHE")
             if home:
                 os.environ["CACHE"] = home
-    return json.loads(json.dumps(fresh["scores"])) == record["scores"]
+    scores = json.loads(json.dumps([run["scores"] for run in fresh]))
+    return [new == record["scores"] for new, record in zip(scores, records, strict=True)]
 
 
-def renew_cache(vouched: set[str]) -> int:
-    """Move the cache's runs of vouched groups to their new keys; how many."""
+def renew_cache(vouched: set[tuple[str, str]]) -> int:
+    """Move the cache's runs of vouched origins to their new keys; how many."""
     count = 0
     for path in sorted((corpora.cache_root() / "runs").glob(f"*/{runs.RECORD}")):
         record = json.loads(path.read_text())
         now = runs.code_digest(record["spec"])
-        if group(record["spec"]) in vouched and record["code"] != now:
+        if origin(record) in vouched and record["code"] != now:
             path.write_text(json.dumps(record | {"code": now}))
             home = path.parent.with_name(
                 runs.key(record["spec"], record["replicate"], record["data"])
@@ -76,13 +83,13 @@ def main() -> None:
     records = {path: runs.read_records(path) for path in paths}
     found = proofs([record for known in records.values() for record in known.values()])
     vouched = set()
-    for name, record in found.items():
-        same = equal(record)
-        print(f"{name}: {'equal to the bit' if same else 'other numbers, so it must be retrained'}")
-        vouched |= {name} if same else set()
+    for (name, made_by), same in zip(found, equal(list(found.values())), strict=True):
+        told = "equal to the bit" if same else "other numbers, so it must be retrained"
+        print(f"{name}, code {made_by[:8]}: {told}")
+        vouched |= {(name, made_by)} if same else set()
     for path, known in records.items():
         for record in known.values():
-            if group(record["spec"]) in vouched:
+            if origin(record) in vouched:
                 record["code"] = runs.code_digest(record["spec"])
         if known:
             runs.write_records(path, known)

@@ -361,9 +361,10 @@ def write_records(path: Path, records: dict) -> None:
     _write(path, f'{head},\n"records": [\n{lines}\n]}}\n')
     costs = {f"{s}/{r}": rec["cost"] for (s, r), rec in sorted(records.items()) if "cost" in rec}
     if costs:
-        beside = path.with_name("cost.json")
+        beside, names = path.with_name("cost.json"), {f"{s}/{r}" for s, r in records}
         known = json.loads(beside.read_text()) if beside.exists() else {}
-        _write(beside, json.dumps(known | costs, indent=0, sort_keys=True) + "\n")
+        costs = {k: v for k, v in (known | costs).items() if k in names}
+        _write(beside, json.dumps(costs, indent=0, sort_keys=True) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
