@@ -193,13 +193,13 @@ def test_records_go_on_replicate_by_replicate(cache, tmp_path, monkeypatch):
     both = runs.collect("fake", ["base"], {}, 2, path)
     assert [r for wave in trained for _, r in wave] == [1]
     assert both["base", 0]["scores"] == first["base", 0]["scores"]
-    assert runs.stale(path) == []
+    assert runs.stale(runs.read_records(path)) == []
     systems["base"] = spec(epochs=1)
     other = runs.collect("fake", ["base"], {}, 1, path)
     assert list(runs.read_records(path)) == [("base", 0)], "a record of another spec stayed"
     assert other["base", 0]["spec"] == spec(epochs=1)
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert runs.stale(path) == ["base"]
+    assert runs.stale(runs.read_records(path)) == ["base"]
 
 
 def test_evidence_takes_each_replicate_through_all_papers(tmp_path, monkeypatch):

@@ -320,7 +320,7 @@ def readme(results_folder: Path) -> str:
         home = results_folder / paper
         parts.append(f"## {TITLES[paper]}\n")
         records = runs.read_records(home / "records.json")
-        old = set(runs.stale(home / "records.json"))
+        old = set(runs.stale(records))
         if records:
             parts.append(f"{_origin(records)} {_taken(home / 'cost.json')}\n")
         profile = name.split("-")[0]
@@ -382,9 +382,10 @@ def check(results_root: Path) -> list[str]:
     lines = []
     for path in sorted(results_root.glob("*/*/records.json")):
         where, scores = path.parent.relative_to(code.ROOT), {}
-        for (system, _), record in runs.read_records(path).items():
+        records = runs.read_records(path)
+        for (system, _), record in records.items():
             scores.setdefault(system, set()).add(frozenset(record["scores"]))
-        lines += [f"{where}: {system} was made by older code" for system in runs.stale(path)]
+        lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
         lines += [
             f"{where}: {system}'s replicates hold different scores"
             for system, kinds in scores.items()

@@ -374,10 +374,10 @@ def _write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def stale(path: Path) -> list[str]:
-    """The systems of a committed records.json that other code than today's has made."""
-    records = read_records(path).values()
-    return sorted({r["system"] for r in records if r["code"] != code_digest(r["spec"])})
+def stale(records: dict) -> list[str]:
+    """The systems of `read_records` that other code than today's has made."""
+    rows = records.values()
+    return sorted({r["system"] for r in rows if r["code"] != code_digest(r["spec"])})
 
 
 def main(arguments: list[str] | None = None) -> None:
