@@ -102,6 +102,7 @@ NEEDS_mixed_tsd := URBAN_SED AUDIOSET
 lacks = $(strip $(foreach v,$(NEEDS_$(1)),$(if $($(v)),,$(v))))
 RENDERS := $(filter reproduce-tables evidence runs results/%,$(GOALS))
 ifneq ($(RENDERS),)
+MAKEFLAGS += -j$(JOBS) # training is one command; the notebooks after it render side by side
 ifeq ($(wildcard params/$(PROFILE)/*.yaml),)
 $(error PROFILE=$(PROFILE): no params/$(PROFILE)/; there are $(notdir $(wildcard params/*)))
 endif

@@ -262,11 +262,12 @@ def test_baselines_that_meet_their_preconditions_let_every_claim_be_judged():
 
 
 def test_strong_labels_that_hardly_help_leave_little_to_test():
-    df = frame({("event", "ws"): 0.17})
+    df = frame({("event", "ws"): 0.17, ("event_f1_tuned", "ws"): -0.1})
     met, failed = conditions(df)
     assert met == [False, True]
     assert set(failed) == {"D1", "D2", "D3", "D4", "D5", "D6"}
-    assert failed["D2"] == "strong labels hardly beat weak ones (+0.03 event F1)"
+    said = "strong labels hardly beat weak ones (+0.03 event F1 at 0.5, +0.13 at tuned thresholds)"
+    assert failed["D2"] == said
     verdict = {c.name: c.verdict for c in report.claims("mixed_tsd", df)}
     assert verdict["D1"] == "not testable here" and verdict["D9"] == "holds"
 

@@ -114,7 +114,8 @@ def test_a_report_marks_what_older_code_made(cache, tmp_path, monkeypatch):  # n
     (home / "table_2.md").write_text("| a |\n| --- |\n")
     monkeypatch.setattr(report, "claims", lambda paper, df: [])
     monkeypatch.setattr("wsaed.papers.secost_claims.preconditions", lambda df: (pd.DataFrame(), {}))
-    assert "Stale" not in report.readme(tmp_path / "laptop")
+    found = report.readme(tmp_path / "laptop")
+    assert "Stale" not in found and "### Localization\n\nNot made yet. Not run: base_10ms." in found
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert "**Stale" in report.readme(tmp_path / "laptop")
 

@@ -231,6 +231,25 @@ def judged(frames: dict[str, pd.DataFrame]) -> dict[str, list[verdicts.Claim]]:
     return {paper: [next(decided) for _ in claims] for paper, claims in found.items()}
 
 
+def not_run(paper: str, df: pd.DataFrame, results_name: str, artefact: str = "") -> list[str]:
+    """The systems of a profile's artefacts, or of one, that a frame of `recorded` results lacks."""
+    module = importlib.import_module(f"wsaed.papers.{paper}")
+    wanted = module.artefacts(results_name)
+    names = wanted.get(artefact, []) if artefact else itertools.chain(*wanted.values())
+    return sorted(set(names) - set(df.index.get_level_values("system")))
+
+
+def reading(found: list[verdicts.Claim]) -> str:
+    """How to read `claims_table`: what an outcome is, and which interval the brackets hold."""
+    narrow = [c.name for c in found if any(part.rule in ("E", "NI") for part in c.parts)]
+    text = "A link's outcome is before any correction, a verdict after all of them. In brackets: "
+    text += "the 95 % bootstrap interval"
+    if narrow:
+        text += "; where a link says no change or no worse, the 90 % interval of its rule "
+        text += f"({', '.join(narrow)})"
+    return f"{text}."
+
+
 def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
     """What stands beside the claims and decides nothing: tuned thresholds, metrics, controls."""
     rows = [
@@ -326,9 +345,13 @@ def readme(results_folder: Path) -> str:
         profile = name.split("-")[0]
         module = importlib.import_module(f"wsaed.papers.{paper}")
         for artefact, systems in module.artefacts(profile).items():
-            if not (home / f"{artefact}.ipynb").exists():
-                continue  # not rendered yet: evidence grows replicate by replicate
+            if artefact == "beside":
+                continue  # stands in the claims, below
             parts.append(f"### {artefact.replace('_', ' ').capitalize()}\n")
+            if not (home / f"{artefact}.ipynb").exists():
+                missing = ", ".join(not_run(paper, frames[paper], profile, artefact))
+                parts.append("Not made yet." + f" Not run: {missing}." * bool(missing) + "\n")
+                continue
             parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
             if old & set(systems):
                 parts.append("**Stale: older code made this; make it again.**\n")
@@ -337,14 +360,21 @@ def readme(results_folder: Path) -> str:
             for path in sorted(home.glob(f"{artefact}*.md")):
                 parts.append(path.read_text(encoding="utf-8"))
         if records:
-            parts.append("### Preconditions, measured on the baseline alone\n")
+            parts.append("### Preconditions\n")
+            parts.append(
+                "A row that asks for something is measured on baselines, teachers and oracles; the "
+                "others are told and decide nothing.\n"
+            )
             parts.append(markdown(preconditions(paper, frames[paper])) + "\n")
             parts.append("### Claims\n")
-            parts.append(legend(paper) + "\n")
+            parts.append(f"{legend(paper)}\n\n{reading(found[paper])}\n")
             table = claims_table(found[paper])
             parts.append(markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n")
             parts.append("<details><summary>Beside the claims, deciding nothing</summary>\n")
-            parts.append(markdown(beside_table(found[paper])) + "\n\n</details>\n")
+            parts.append(markdown(beside_table(found[paper])) + "\n")
+            if missing := not_run(paper, frames[paper], name, "beside"):
+                parts.append(f"Not run: {', '.join(missing)}.\n")
+            parts.append("</details>\n")
     return "\n".join(parts)
 
 

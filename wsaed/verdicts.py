@@ -220,7 +220,12 @@ def _at_half_only(claim: Claim) -> bool:
 
 
 def _needed(claim: Claim) -> str:
-    """How many replicates the links that do not hold would need, as far as that is known."""
+    """How many replicates the links that do not hold would need, as far as that is known.
+
+    A link that contradicts, but not after Holm's correction, needs no more to be told by itself.
+    """
+    if any(part.outcome == "contradicted" for part in claim.parts):
+        return "the link against it does not survive Holm's correction"
     left = [part for part in claim.parts if part.outcome != "holds"]
     counted = [part for part in left if part.rule in ("S", "E", "NI")]
     if any(part.needed is None for part in counted):

@@ -18,7 +18,7 @@ from wsaed.nets.layers import parameter_count
 from wsaed.papers import costs
 from wsaed.papers import shallow_student as paper
 from wsaed.papers.comparisons import difference, gains, values
-from wsaed.papers.joint_at_aed import DIFFICULTY, TABLE_1
+from wsaed.papers.joint_at_aed import TABLE_1
 from wsaed.papers.shallow_student_claims import METRIC, RULE, TUNED, VALIDATION, paired
 
 THRESHOLDS = {METRIC: "at 0.5", TUNED: "tuned"}
@@ -33,31 +33,17 @@ SCORES = {
 QUOTED = {"ef_sw_em_cs": paper.BEST_STUDENT, "sw_nm_ns": 0.347}  # the abstract's, on test
 # The official baseline's event F1 on the challenge's evaluation set, and on its public clips
 WHOLE, PUBLIC = TABLE_1["mt", "baseline"][0], 0.290
-CHANGED = {"_mask_sum": "over the mask's sum", "_again": "second teacher"}
+MASK_SUM = "_mask_sum"  # ends the name of a row whose loss is divided by the mask's sum
 HALF = 0.0005  # half of the last digit that tables 1 to 3 print
 T_TICKS = (-100, -40, -20, -10, -5, 0, 5, 10, 20, 40, 100)
 SHIFT = 0.15  # of a row, by which two marks of the same row stand apart
 DEGREES = 2 * paper.RUNS - 2  # of freedom in the paper's unpaired test
 
 
-def parts(system: str) -> tuple[str, str, str]:
-    """A system as (its difficulty, the row that it varies, a key of `CHANGED`); "" for as usual."""
-    level = next((level for level in DIFFICULTY if system.startswith(f"{level}_")), "")
-    change = next((end for end in CHANGED if system.endswith(end)), "")
-    return level, system.removeprefix(f"{level}_").removesuffix(change), change
-
-
 def title(system: str) -> str:
     """A system's name in tables and figures: the paper's, and what is other than there."""
-    level, row, change = parts(system)
-    more = CHANGED.get(change), level and f"{level} corpus"
-    return ", ".join(filter(None, (paper.NAMES[row], *more)))
-
-
-def rival(system: str, against: str) -> str:
-    """``against`` on the same corpus and under the same teacher as ``system``."""
-    level, _, change = parts(system)
-    return f"{level and f'{level}_'}{against}{change if change == '_again' else ''}"
+    more = ", over the mask's sum" if system.endswith(MASK_SUM) else ""
+    return paper.NAMES[system.removesuffix(MASK_SUM)] + more
 
 
 def table(df, systems: list[str]) -> pd.DataFrame:
@@ -68,7 +54,7 @@ def table(df, systems: list[str]) -> pd.DataFrame:
     """
     rows = []
     for system in systems:
-        settings = paper.CONFIGURATIONS.get(parts(system)[1], ["-"] * 4)
+        settings = paper.CONFIGURATIONS.get(system.removesuffix(MASK_SUM), ["-"] * 4)
         printed = [_plus_minus(*score) for score in paper.PUBLISHED.get(system, ())] or [""] * 2
         ours = [report.score(df, system, column) for column in SCORES]
         rows.append([title(system), *settings, *printed, *ours, kept_epoch(df, system)])
@@ -92,9 +78,8 @@ def kept_epoch(df, system: str) -> str:
 
 
 def changes(df, systems: list[str], against: str, metric: str = METRIC) -> list[np.ndarray]:
-    """Each system's F1 less that of its `rival`, replicate by replicate, in points."""
-    pairs = [((system, RULE), (rival(system, against), RULE)) for system in systems]
-    return [gains(df, [side], metric, other)[0] for side, other in pairs]
+    """Each system's F1 less that of ``against``, replicate by replicate, in points."""
+    return gains(df, [(system, RULE) for system in systems], metric, (against, RULE))
 
 
 def printed_change(a: str, b: str, split: int) -> tuple[float, float]:
