@@ -373,6 +373,8 @@ def test_shares_of_the_gap_by_score_and_source():
     assert found.loc["event F1"].tolist()[3:] == [""] * 3  # the paper has no such score
     assert found.loc["segment F1"].tolist()[1:] == ["no gap", "no gap", "9.2", "17%", "21%"]
     stated = found.loc["event F1, paper's convention"]
+    same = figures.gap_table(frame({("event_f1", "ss"): -0.2})).set_index("score")
+    assert same.loc["event F1", "gap in points"].endswith(", uncertain")
     assert stated.tolist()[3:] == ["11.3", "72%", "75%"]
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,3 +132,13 @@ def test_check_results_tells_what_today_s_code_did_not_make(cache, tmp_path, mon
     assert report.check(tmp_path) == ["laptop/secost: base's replicates hold different scores"]
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert "laptop/secost: base was made by older code" in report.check(tmp_path)
+    source = tmp_path / "notebooks" / "secost" / "table_2.ipynb"
+    source.parent.mkdir(parents=True)
+    cells = [nbformat.v4.new_markdown_cell("one"), nbformat.v4.new_code_cell("profile = 1")]
+    given = nbformat.v4.new_code_cell("", metadata={"tags": ["injected-parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, given]), path.parent / source.name)
+    assert not any("table_2" in line for line in report.check(tmp_path))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells[:1]), source)
+    told = "laptop/secost: table_2.ipynb was executed from another text than today's"
+    assert told in report.check(tmp_path)

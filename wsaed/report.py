@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -247,6 +248,8 @@ def reading(found: list[verdicts.Claim]) -> str:
     if narrow:
         text += "; where a link says no change or no worse, the 90 % interval of its rule "
         text += f"({', '.join(narrow)})"
+    if any(part.rule == "sign" for c in found for part in c.parts):
+        text += "; where classes are counted, the exact one of the sign test"
     return f"{text}."
 
 
@@ -404,10 +407,16 @@ def _taken(path: Path) -> str:
     return f"Training it took {seconds / 3600:.1f} hours of one core or device."
 
 
+def _sources(path: Path) -> list[str]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [c.source for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+
+
 def check(results_root: Path) -> list[str]:
     """One line for every committed system that other code than today's has made.
 
-    Replicates of one system that hold different scores can't be of the same code either.
+    Replicates of one system that hold different scores can't be of the same code either. And one
+    line for every executed notebook whose text or code is no longer that of its source.
     """
     lines = []
     for path in sorted(results_root.glob("*/*/records.json")):
@@ -420,6 +429,11 @@ def check(results_root: Path) -> list[str]:
             f"{where}: {system}'s replicates hold different scores"
             for system, kinds in scores.items()
             if len(kinds) > 1
+        ]
+        lines += [
+            f"{where}: {copy.name} was executed from another text than today's"
+            for copy in sorted(path.parent.glob("*.ipynb"))
+            if _sources(copy) != _sources(code.ROOT / "notebooks" / path.parent.name / copy.name)
         ]
     return lines
 

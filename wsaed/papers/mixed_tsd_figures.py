@@ -12,7 +12,7 @@ from wsaed.corpora import Split
 from wsaed.features import FRONT_ENDS
 from wsaed.methods import target_scores, two_student
 from wsaed.methods.label_errors import spoilt
-from wsaed.papers.comparisons import gains, values
+from wsaed.papers.comparisons import contrast, gains, values
 from wsaed.papers.mixed_tsd import ERRORS, NAMES, PSEUDO_ERROR, STABLE, TABLE_1
 from wsaed.papers.mixed_tsd_claims import MARGIN
 
@@ -90,11 +90,14 @@ def closed(ms: float, ws: float, ss: float) -> str:
 def gap_table(df) -> pd.DataFrame:
     """A row a score: strong less weak supervision, the share that each source closes; the paper's.
 
-    Shares are taken on means over replicates; points are F1 times 100.
+    Shares are taken on means over replicates; points are F1 times 100. A gap of several replicates
+    that rule S leaves undecided is marked.
     """
     rows, systems = [], ("ss", "ws", "a_f_3", "b_f_3")
     for metric, title in SCORES.items():
         row = [title, *_gap(*(values(df, s, metric).mean() for s in systems))]
+        found = contrast(df, "ss", "ws", metric)
+        row[1] += ", uncertain" * (found.replicates > 1 and found.outcome == "undecided")
         stated = [TABLE_1[s][PRINTED[metric]] for s in systems] if metric in PRINTED else None
         if metric == "event_f1_paper" and "all_silent" in df.index:
             row[2:] = [

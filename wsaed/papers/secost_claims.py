@@ -27,8 +27,10 @@ SYSTEMS = (  # how to read the names in a claim's parts
     "`variable_k` are stage k of a cascade with fixed and with variable alpha, `alone_k` of one "
     "that never sees labels again; `alpha_x` is one stage with x the share of the labels; "
     "`two_teachers` is one stage with two bases as teachers, `ensemble` the two averaged; "
-    "`attention_large` is the best of [7]; `easier_k` and `harder_k` are `variable_k` on "
-    "louder and on fainter events."
+    "`attention_large` is the best of [7], `talnet_attention` TALNet with attention; `base_long` "
+    "has the epochs of a whole cascade; `noise_x_0` and `noise_x_1` are the base and one stage "
+    "under x times the label noise; `easier_k` and `harder_k` are `variable_k`, for k = 0 its "
+    "base, on louder and on fainter events."
 )
 
 
