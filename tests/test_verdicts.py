@@ -121,6 +121,7 @@ def test_a_contradicted_link_must_survive_holm(p, expected):
     found = verdicts.decide([chain])[0]
     assert found.verdict == expected  # Holm doubles the smaller of two
     assert (found.note == "the bad link") == (expected == "contradicted")
+    assert ("Holm's" in found.note) == (expected == "undecided")
 
 
 def test_holm_stops_at_the_first_link_that_fails():

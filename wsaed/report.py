@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 
 import matplotlib as mpl
-import nbformat
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -408,7 +407,9 @@ def _taken(path: Path) -> str:
 
 
 def _sources(path: Path) -> list[str]:
-    cells = nbformat.read(path, as_version=4).cells
+    from wsaed import render  # brings nbformat, a second that notebooks need not wait for
+
+    cells = render.read(path).cells
     return [c.source for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
 
 

@@ -197,7 +197,7 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
         return replace(claim, verdict="not testable here", note=reason)
     against, p = claim_p(claim)[1], adjusted[claim.name]
     if not against and any(part.outcome != "holds" for part in claim.parts):
-        return replace(claim, verdict="undecided", note=_needed(claim))
+        return replace(claim, verdict="undecided", note=_why_undecided(claim))
     if p >= LEVEL:
         return replace(claim, verdict="undecided", note=f"p = {p:.3f} among all the claims")
     return replace(claim, verdict="contradicted" if against else "holds", note=against)
@@ -219,11 +219,8 @@ def _at_half_only(claim: Claim) -> bool:
     return claim.verdict != ("contradicted" if against else "holds" if holds else "undecided")
 
 
-def _needed(claim: Claim) -> str:
-    """How many replicates the links that do not hold would need, as far as that is known.
-
-    A link that contradicts, but not after Holm's correction, needs no more to be told by itself.
-    """
+def _why_undecided(claim: Claim) -> str:
+    """That Holm's correction saves a claim, else how many replicates its open links would need."""
     if any(part.outcome == "contradicted" for part in claim.parts):
         return "the link against it does not survive Holm's correction"
     left = [part for part in claim.parts if part.outcome != "holds"]

@@ -112,10 +112,14 @@ def _gain_where_short(df) -> tuple[list[Part], list[Part], list[Part], list[str]
     A class that neither filter finds at 0.5 has a gain of zero all the same; a remark counts them.
     """
     part, tuned = (_shortness(df, metric) for metric in (METRIC, TUNED))
-    after, before = (values(df, "tfd_afl", f"{METRIC}_{f}_class") for f in ("esp", "average"))
-    silent = int((np.maximum(after, before).max(0) == 0).sum())
-    remarks = [f"{silent} of {after.shape[1]} classes are never found"] if silent else []
+    found = np.concatenate(_by_class(df, METRIC)).any(0)
+    remarks = [f"{(~found).sum()} of {len(found)} classes are never found"] * (not found.all())
     return [part], [], [replace(tuned, name=f"{tuned.name}, {TUNED}")], remarks
+
+
+def _by_class(df, metric: str) -> list[np.ndarray]:
+    """The full system's scores by class, (replicates, classes) each: under ESP, under average."""
+    return [values(df, "tfd_afl", f"{metric}_{f}_class") for f in ("esp", "average")]
 
 
 def _shortness(df, metric: str) -> Part:
@@ -123,7 +127,7 @@ def _shortness(df, metric: str) -> Part:
 
     A bank's classes last as long as in its own strong clips.
     """
-    after, before = (values(df, "tfd_afl", f"{metric}_{f}_class") for f in ("esp", "average"))
+    after, before = _by_class(df, metric)
     gain, rng = after - before, np.random.default_rng(0)
     seconds = durations()
     if df.attrs.get("bank"):

@@ -179,6 +179,6 @@ def artefacts(profile: str) -> dict[str, list[str]]:
     }
     if profile.startswith("evidence"):
         more = [f"{level}_{s}" for level in joint_at_aed.DIFFICULTY for s in HEADLINE]
-        own = profile != "evidence" or os.environ.get("BANK")  # a teacher a replicate
-        wanted["beside"] = [*more, *([] if own else AGAIN)]
+        # a bank's replicates have a teacher each: `systems` has no second one there
+        wanted["beside"] = [*more, *(AGAIN if profile == "evidence" else ())]
     return wanted

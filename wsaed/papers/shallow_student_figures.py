@@ -33,7 +33,7 @@ SCORES = {
 QUOTED = {"ef_sw_em_cs": paper.BEST_STUDENT, "sw_nm_ns": 0.347}  # the abstract's, on test
 # The official baseline's event F1 on the challenge's evaluation set, and on its public clips
 WHOLE, PUBLIC = TABLE_1["mt", "baseline"][0], 0.290
-MASK_SUM = "_mask_sum"  # ends the name of a row whose loss is divided by the mask's sum
+OVER_MASK = "_mask_sum"  # ends the name of a row whose loss is divided by the mask's sum
 HALF = 0.0005  # half of the last digit that tables 1 to 3 print
 T_TICKS = (-100, -40, -20, -10, -5, 0, 5, 10, 20, 40, 100)
 SHIFT = 0.15  # of a row, by which two marks of the same row stand apart
@@ -42,8 +42,8 @@ DEGREES = 2 * paper.RUNS - 2  # of freedom in the paper's unpaired test
 
 def title(system: str) -> str:
     """A system's name in tables and figures: the paper's, and what is other than there."""
-    more = ", over the mask's sum" if system.endswith(MASK_SUM) else ""
-    return paper.NAMES[system.removesuffix(MASK_SUM)] + more
+    more = ", over the mask's sum" if system.endswith(OVER_MASK) else ""
+    return paper.NAMES[system.removesuffix(OVER_MASK)] + more
 
 
 def table(df, systems: list[str]) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def table(df, systems: list[str]) -> pd.DataFrame:
     """
     rows = []
     for system in systems:
-        settings = paper.CONFIGURATIONS.get(system.removesuffix(MASK_SUM), ["-"] * 4)
+        settings = paper.CONFIGURATIONS.get(system.removesuffix(OVER_MASK), ["-"] * 4)
         printed = [_plus_minus(*score) for score in paper.PUBLISHED.get(system, ())] or [""] * 2
         ours = [report.score(df, system, column) for column in SCORES]
         rows.append([title(system), *settings, *printed, *ours, kept_epoch(df, system)])
