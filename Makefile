@@ -214,7 +214,7 @@ endif
 
 $(REPORT): $(STAMPS) $(SOURCES) $(if $(wildcard results/$(DIR)/README.md),,force) | $(TRAINED)
 	$(start)
-	@$(PY) -m wsaed.report --profile $(PROFILE) --results results/$(DIR)
+	@$(PY) -m wsaed.readme --profile $(PROFILE) --results results/$(DIR)
 	$(finish)
 
 # a notebook depends on its paper's parameters; a result that was deleted is made again
@@ -235,7 +235,7 @@ params/%.yaml:
 	@echo "$@ is missing: write one, or take another PROFILE" >&2; exit 1
 
 check-results: $(ENV) ## hold the committed results against the code that made them
-	@$(PY) -m wsaed.report --check
+	@$(PY) -m wsaed.readme --check
 
 restamp: $(ENV) ## after a refactoring: renew digests where one replicate gives equal records
 	@$(PY) -m wsaed.restamp

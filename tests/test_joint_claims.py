@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wsaed import claims_figures, report, verdicts
+from wsaed import claims_figures, readme, report, verdicts
 from wsaed.corpora import desed, shapes
 from wsaed.corpora.desed_statistics import CLEAN
 from wsaed.corpora.sources import generated
@@ -368,7 +368,7 @@ def test_the_sentences_name_the_splits_there_are():
     sentence = report.setting("paper", p, 1)
     assert "desed with 30 strong, 20 weak, all unlabelled, 10 validation, 50 test" in sentence
     record = {"spec": {"corpus": {"name": "desed", **counts}}}
-    origin = report._origin({("gl", 0): record})
+    origin = readme._origin({("gl", 0): record})
     assert "desed (recordings), 30 strong, 20 weak, all unlabelled and 50 test clips" in origin
 
 

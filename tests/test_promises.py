@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
-from wsaed import report, runs
+from wsaed import readme, report, runs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's file size as Linux does")
@@ -113,32 +113,31 @@ def test_a_report_marks_what_older_code_made(cache, tmp_path, monkeypatch):  # n
     runs.write_records(home / "records.json", {("base", 0): {"system": "base"} | record})
     (home / "table_2.ipynb").touch()
     (home / "table_2.md").write_text("| a |\n| --- |\n")
-    monkeypatch.setattr(report, "claims", lambda paper, df: [])
     monkeypatch.setattr("wsaed.papers.secost_claims.preconditions", lambda df: (pd.DataFrame(), {}))
-    found = report.readme(tmp_path / "laptop")
+    found = readme.readme(tmp_path / "laptop")
     assert "Stale" not in found and "### Localization\n\nNot made yet. Not run: base_10ms." in found
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert "**Stale" in report.readme(tmp_path / "laptop")
+    assert "**Stale" in readme.readme(tmp_path / "laptop")
 
 
 def test_check_results_tells_what_today_s_code_did_not_make(cache, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(report.code, "ROOT", tmp_path)
+    monkeypatch.setattr(readme.code, "ROOT", tmp_path)
     path = tmp_path / "laptop" / "secost" / "records.json"
     record = {"system": "base"} | runs.train([(spec(), 0)])[0]
     other = record | {"replicate": 1, "scores": {"map_noisy": 0.5}}
     runs.write_records(path, {("base", 0): record})
-    assert report.check(tmp_path) == []
+    assert readme.check(tmp_path) == []
     runs.write_records(path, {("base", 0): record, ("base", 1): other})
-    assert report.check(tmp_path) == ["laptop/secost: base's replicates hold different scores"]
+    assert readme.check(tmp_path) == ["laptop/secost: base's replicates hold different scores"]
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert "laptop/secost: base was made by older code" in report.check(tmp_path)
+    assert "laptop/secost: base was made by older code" in readme.check(tmp_path)
     source = tmp_path / "notebooks" / "secost" / "table_2.ipynb"
     source.parent.mkdir(parents=True)
     cells = [nbformat.v4.new_markdown_cell("one"), nbformat.v4.new_code_cell("profile = 1")]
     given = nbformat.v4.new_code_cell("", metadata={"tags": ["injected-parameters"]})
     nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
     nbformat.write(nbformat.v4.new_notebook(cells=[*cells, given]), path.parent / source.name)
-    assert not any("table_2" in line for line in report.check(tmp_path))
+    assert not any("table_2" in line for line in readme.check(tmp_path))
     nbformat.write(nbformat.v4.new_notebook(cells=cells[:1]), source)
     told = "laptop/secost: table_2.ipynb was executed from another text than today's"
-    assert told in report.check(tmp_path)
+    assert told in readme.check(tmp_path)

@@ -1,0 +1,146 @@
+"""The report of a folder of results, and what holds committed results to today's code.
+
+``python -m wsaed.readme --profile laptop`` writes results/<profile>/README.md.
+"""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+from wsaed import code, render, report, runs, verdicts
+from wsaed.corpora.sources import SPLITS
+
+
+def readme(results_folder: Path) -> str:
+    """The report of a results folder: every artefact, its figure, the claims, what made it."""
+    parts = [f"# Results: {results_folder.name}\n"]
+    papers = [paper for paper in report.TITLES if (results_folder / paper).exists()]
+    frames = {paper: report.recorded(results_folder, paper) for paper in papers}
+    found = report.judged(frames)
+    for paper, df in frames.items():
+        records = runs.read_records(results_folder / paper / "records.json")
+        parts.append(f"## {report.TITLES[paper]}\n")
+        if records:
+            taken = _taken(results_folder / paper / "cost.json")
+            parts.append(f"{_origin(records)} {taken}\n")
+        parts += _artefacts(results_folder / paper, df, set(runs.stale(records)))
+        if records:
+            missing = report.not_run(paper, df, results_folder.name, "beside")
+            parts += _judgement(paper, df, found[paper], missing)
+    return "\n".join(parts)
+
+
+def _artefacts(home: Path, df, old: set[str]) -> list[str]:
+    """A paper's tables and figures, or what each still waits for; ``old``: the stale systems."""
+    paper, profile, parts = home.name, home.parent.name.split("-")[0], []
+    module = importlib.import_module(f"wsaed.papers.{paper}")
+    for artefact, systems in module.artefacts(profile).items():
+        if artefact == "beside":
+            continue  # stands in the claims
+        parts.append(f"### {artefact.replace('_', ' ').capitalize()}\n")
+        if not (home / f"{artefact}.ipynb").exists():
+            missing = ", ".join(report.not_run(paper, df, profile, artefact))
+            parts.append("Not made yet." + f" Not run: {missing}." * bool(missing) + "\n")
+            continue
+        parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
+        if old & set(systems):
+            parts.append("**Stale: older code made this; make it again.**\n")
+        for path in sorted(home.glob(f"{artefact}*.png")):
+            parts.append(f"![{path.stem}]({paper}/{path.name})\n")
+        parts += [path.read_text(encoding="utf-8") for path in sorted(home.glob(f"{artefact}*.md"))]
+    return parts
+
+
+def _judgement(paper: str, df, found: list[verdicts.Claim], missing: list[str]) -> list[str]:
+    """A paper's preconditions, its claims, and what stands beside them or has not been run."""
+    table = report.claims_table(found)
+    return [
+        "### Preconditions\n",
+        "A row that asks for something is measured on baselines, teachers and oracles; the others "
+        "are told and decide nothing.\n",
+        report.markdown(report.preconditions(paper, df)) + "\n",
+        "### Claims\n",
+        f"{report.legend(paper)}\n\n{report.reading(found)}\n",
+        report.markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n",
+        "<details><summary>Beside the claims, deciding nothing</summary>\n",
+        report.markdown(report.beside_table(found)) + "\n",
+        *([f"Not run: {', '.join(missing)}.\n"] if missing else []),
+        "</details>\n",
+    ]
+
+
+def _origin(records: dict) -> str:
+    first = next(iter(records.values()))
+    corpus = first["spec"]["corpus"]
+    counts = {r for _, r in records}
+    source = "embedded" if corpus["name"] == "soundscapes" else "recordings"
+    if corpus.get("bank"):
+        source = f"the folder of recordings `{corpus['bank']}`"
+    told = [split for split in SPLITS if split not in ("validation", "references")]
+    splits = [split for split in told if split in corpus]
+    named = {"train": "training"}
+    *sizes, last = (f"{corpus[split] or 'all'} {named.get(split, split)}" for split in splits)
+    return (
+        f"Corpus: {corpus['name']} ({source}), {', '.join(sizes)} and {last} clips, "
+        f"{len(counts)} replicates, each with its own draw of corpus, noise, initialisation and "
+        f"order. Absolute values compare with the paper's only on the paper's corpus."
+    )
+
+
+def _taken(path: Path) -> str:
+    """What the runs of a folder of results took together, as its cost.json has it."""
+    if not path.exists():
+        return ""
+    seconds = sum(run["seconds"] for run in json.loads(path.read_text()).values())
+    return f"Training it took {seconds / 3600:.1f} hours of one core or device."
+
+
+def _sources(path: Path) -> list[str]:
+    cells = render.read(path).cells
+    return [c.source for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+
+
+def check(results_root: Path) -> list[str]:
+    """One line for every committed system that other code than today's has made.
+
+    Replicates of one system that hold different scores can't be of the same code either. And one
+    line for every executed notebook whose text or code is no longer that of its source.
+    """
+    lines = []
+    for path in sorted(results_root.glob("*/*/records.json")):
+        where, scores = path.parent.relative_to(code.ROOT), {}
+        records = runs.read_records(path)
+        for (system, _), record in records.items():
+            scores.setdefault(system, set()).add(frozenset(record["scores"]))
+        lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
+        lines += [
+            f"{where}: {system}'s replicates hold different scores"
+            for system, kinds in scores.items()
+            if len(kinds) > 1
+        ]
+        lines += [
+            f"{where}: {copy.name} was executed from another text than today's"
+            for copy in sorted(path.parent.glob("*.ipynb"))
+            if _sources(copy) != _sources(code.ROOT / "notebooks" / path.parent.name / copy.name)
+        ]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m wsaed.readme", description=__doc__)
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--results", type=Path, help="default: results/<profile>")
+    parser.add_argument("--check", action="store_true", help="list stale committed results")
+    options = parser.parse_args()
+    if options.check:
+        lines = check(code.ROOT / "results")
+        print("\n".join(lines) or "every committed result was made by the committed code")
+        raise SystemExit(1 if lines else 0)
+    target = (options.results or code.ROOT / "results" / options.profile).absolute()
+    (target / "README.md").write_text(readme(target), encoding="utf-8")
+    print(f"report: {target.name}/README.md")
+
+
+if __name__ == "__main__":
+    main()
