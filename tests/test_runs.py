@@ -218,6 +218,17 @@ def test_evidence_takes_each_replicate_through_all_papers(tmp_path, monkeypatch)
     assert written == [10] * 4, "a file was cut to the replicates of a round"
 
 
+def test_the_runs_of_all_papers_train_together(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(runs, "train", lambda wanted, title: calls.append(wanted))
+    monkeypatch.setattr(runs, "collect", lambda *rest: {})
+    runs.main(["--profile", "smoke", "--results", str(tmp_path)])
+    (wanted,) = calls
+    assert {"secost", "joint", "pseudolabel", "two_student"} <= {s["method"] for s, _ in wanted}
+    runs.main(["secost/table_2", "--profile", "smoke", "--results", str(tmp_path)])
+    assert {"secost"} == {s["method"] for s, _ in calls[1]} - {"ensemble"}
+
+
 def test_an_unknown_profile_is_one_line():
     command = [sys.executable, "-m", "wsaed.runs", "secost/table_2", "--profile", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -304,6 +304,14 @@ def _worker_answer(path: str) -> tuple[str, str]:
     return text, code.digest([".".join(name.parts) for name in every])
 
 
+def wished(paper: str, names: list[str], p: dict, replicates: int) -> dict:
+    """{(system, replicate): spec} of a paper's systems, replicate by replicate."""
+    module = importlib.import_module(f"wsaed.papers.{paper}")
+    specs = {name: spec for name, spec in module.systems(p).items() if name in names}
+    counts = {name: module.replicates(name, p, replicates) for name in specs}
+    return {(n, r): specs[n] for r in range(replicates) for n in specs if r < counts[n]}
+
+
 def collect(paper: str, names: list[str], p: dict, replicates: int, resume: Path | None) -> dict:
     """{(system, replicate): record} of a paper's systems; trains what is missing.
 
@@ -311,27 +319,19 @@ def collect(paper: str, names: list[str], p: dict, replicates: int, resume: Path
     from it, and every finished replicate is added to it at once, so that a lost machine costs
     one replicate. Without it the cache alone counts.
     """
-    module = importlib.import_module(f"wsaed.papers.{paper}")
-    specs = {name: spec for name, spec in module.systems(p).items() if name in names}
+    wanted = wished(paper, names, p, replicates)
+    specs = {name: spec for (name, _), spec in wanted.items()}
     known = {} if resume is None else read_records(resume)
     # a file holds one spec a system: records of another one, of other sizes say, go
     known = {k: v for k, v in known.items() if specs.get(k[0], v["spec"]) == v["spec"]}
-    counts = {name: module.replicates(name, p, replicates) for name in specs}
-    current = {
-        (name, r): known[name, r]
-        for name in specs
-        for r in range(counts[name])
-        if (name, r) in known and _same(known[name, r], specs[name])
-    }
-    rounds = [[r] for r in range(replicates)] if resume else [list(range(replicates))]
+    current = {k: known[k] for k, spec in wanted.items() if k in known and _same(known[k], spec)}
+    rounds = [[r] for r in range(replicates)] if resume else [range(replicates)]
     for numbers in rounds:
-        missing = [
-            (n, r) for r in numbers for n in specs if r < counts[n] and (n, r) not in current
-        ]
+        missing = [k for k in wanted if k[1] in numbers and k not in current]
         if not missing:
             continue
         title = f"{paper}, replicate {numbers[0]}" if resume else paper
-        records = train([(specs[n], r) for n, r in missing], title)
+        records = train([(wanted[k], k[1]) for k in missing], title)
         current |= {k: {"system": k[0]} | v for k, v in zip(missing, records, strict=True)}
         if resume:
             write_records(resume, known | current)
@@ -401,6 +401,9 @@ def main(arguments: list[str] | None = None) -> None:
         p = parameters(options.profile, paper)
         p["replicates"] = options.replicates or p["replicates"]
         jobs.append((paper, systems, p, wanted.keys() == every.keys()))
+    if not options.resume:  # all papers' runs together: a core seldom waits for a wave's last run
+        wishes = [wished(paper, systems, p, p["replicates"]) for paper, systems, p, _ in jobs]
+        train([(spec, r) for wish in wishes for (_, r), spec in wish.items()], options.profile)
     most = max(p["replicates"] for _, _, p, _ in jobs)
     # a replicate of every paper before the next: whoever stops early has something of all claims
     for count in range(1, most + 1) if options.resume else [most]:
