@@ -1,5 +1,7 @@
 """The joint paper's claims on made-up scores whose effects are known."""
 
+import dataclasses
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -178,6 +180,9 @@ def test_other_scores_stand_beside_and_decide_nothing():
     assert names == {
         f"pts (average) - gl (average), {m}" for m in ("event_f1_tuned", "segment_f1", "tagging_f1")
     }
+    assert set(table["interval, %"]) == {90, 95} and set(table["replicates"]) == {10}
+    (level,) = set(table.loc[table["id"] == "C4a", "interval, %"])
+    assert level == 90, "C4a is of no loss"
     raw = found["C9"].beside[0]
     assert raw.name == "pts (raw) - dfd_mse (raw), tagging_f1"
 
@@ -370,6 +375,18 @@ def test_the_sentences_name_the_splits_there_are():
     record = {"spec": {"corpus": {"name": "desed", **counts}}}
     origin = readme._origin({("gl", 0): record})
     assert "desed (recordings), 30 strong, 20 weak, all unlabelled and 50 test clips" in origin
+
+
+def test_a_row_of_the_figure_is_as_high_as_its_links_need():
+    found = verdicts.decide(joint_at_aed_claims.claims(frame(replicates=5)))
+    few = [dataclasses.replace(found[0], parts=[]), dataclasses.replace(found[1], parts=[])]
+    many = [found[0], dataclasses.replace(found[1], parts=12 * found[1].parts)]
+    fig = claims_figures.of_paper("joint_at_aed", {"embedded": few, "ESC-10": many})
+    first, second = fig.axes[0].get_yticks()
+    assert (first, second) == pytest.approx((0.5, 1 + 4.8 / 2))
+    ys = [line.get_ydata()[0] for line in fig.axes[1].lines if len(line.get_ydata()) == 1]
+    assert len(ys) == 13 and all(second - 2.2 < y < second + 2.2 for y in ys[1:])
+    plt.close(fig)
 
 
 @pytest.mark.parametrize("paper, margin", [("secost", 0.01), ("joint_at_aed", 0.02)])

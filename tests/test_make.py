@@ -59,7 +59,7 @@ def tree(tmp_path):
     for module in ("render", "parameters", "code"):
         shutil.copy(ROOT / f"wsaed/{module}.py", home)
     (home / "runs.py").write_text(STUB)
-    (home / "report.py").write_text(STUB + '(results / "README.md").write_text("report")\n')
+    (home / "readme.py").write_text(STUB + '(results / "README.md").write_text("report")\n')
     for name in ("table_1", "table_2"):
         path = tmp_path / f"notebooks/secost/{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)

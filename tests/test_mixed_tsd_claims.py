@@ -84,7 +84,10 @@ OTHER_WAY = {
     "D4": ({("event", "b_w_1"): 0.2}, "b_f_1 - b_w_1"),
     "D5": ({("event", "b_kd_f_1"): 0.2}, "b_f_1 - b_kd_f_1"),
     "D6": ({("event", "a_f_1"): -0.1}, "a_f_3 - a_f_1"),
-    "D7": ({("event", "erode_0.15"): -0.1}, "erode_0.15 - ss"),
+    "D7": (
+        {("event", "erode_0.15"): -0.1},
+        "erode_0.15 - ss; independent flips alone do not contradict it",
+    ),
     "D8": ({("pseudo_error", "b_w_1"): 0.15}, "all silent - pseudo labels' error"),
     "D9": ({("event", "ss"): -0.3}, "ss - ws"),
     "D10": ({("event", "a_f_3"): 0.1}, "b_f_3 - a_f_3"),
@@ -170,10 +173,17 @@ def test_without_a_gap_no_share_is_judged():
     assert [p.outcome for p in found.parts] == ["undecided", "undecided"]
 
 
-def test_the_other_source_and_segment_f1_stand_beside_the_share():
+def test_flipped_labels_that_contradict_d7_say_nothing_more():
+    changes = {("event", name): -0.1 for name in ("erode_0.15", "flip_0.3")}
+    found = judged(frame(changes), "D7")["D7"]
+    assert found.verdict == "contradicted" and "flips" not in found.note
+
+
+def test_the_other_source_and_other_scores_stand_beside_the_share():
     names = [p.name for p in judged(frame(), "D2")["D2"].beside]
     assert names == [
         "share of the gap that b_f_3 closes - 0.5, segment_f1",
+        "share of the gap that b_f_3 closes - 0.5, event_f1_paper",
         "share of the gap that a_f_3 closes - 0.5, event_f1",
     ]
 
@@ -375,6 +385,7 @@ def test_shares_of_the_gap_by_score_and_source():
     stated = found.loc["event F1, paper's convention"]
     same = figures.gap_table(frame({("event_f1", "ss"): -0.2})).set_index("score")
     assert same.loc["event F1", "gap in points"].endswith(", uncertain")
+    assert set(same.loc["event F1", ["closed from A", "closed from B"]]) == {""}
     assert stated.tolist()[3:] == ["11.3", "72%", "75%"]
 
 
@@ -601,5 +612,5 @@ def test_frame_scores_are_those_that_a_run_was_scored_by(tmp_path, monkeypatch):
 def test_a_share_of_the_gap_says_where_silence_is_better():
     table = figures.gap_table(frame({("event_f1_paper", "all_silent"): 0.6})).set_index("score")
     convention, others = table.loc["event F1, paper's convention"], table.loc["event F1"]
-    assert convention["closed from A"].endswith("%, below silence")
+    assert convention["closed from A"].endswith("% (below silence)")
     assert "silence" not in "".join(others) and figures.below_silence(frame(), "ws") is False

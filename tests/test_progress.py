@@ -31,6 +31,11 @@ def test_without_a_terminal_there_is_a_line_now_and_then(lines):
     assert said and told[-1].startswith("secost: 100%")
 
 
+def test_the_first_hundredth_promises_nothing(lines):
+    told = lines(200, every=0)
+    assert told[0] == "secost: 0% after 0.0 min" and "to go" in told[1]
+
+
 def test_lines_are_rare(lines):
     assert len(lines(100, every=60)) == 1  # the end is always told
 

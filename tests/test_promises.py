@@ -127,6 +127,14 @@ def test_check_results_tells_what_today_s_code_did_not_make(cache, tmp_path, mon
     other = record | {"replicate": 1, "scores": {"map_noisy": 0.5}}
     runs.write_records(path, {("base", 0): record})
     assert readme.check(tmp_path) == []
+    monkeypatch.setattr("wsaed.papers.secost_claims.preconditions", lambda df: (pd.DataFrame(), {}))
+    text = readme.readme(tmp_path / "laptop")
+    (tmp_path / "laptop" / "README.md").write_text(text)
+    assert readme.check(tmp_path) == []
+    (tmp_path / "laptop" / "README.md").write_text(text.replace("Claims", "Claim"))
+    told = "laptop: README.md is not what today's code makes of the records"
+    assert readme.check(tmp_path) == [told]
+    (tmp_path / "laptop" / "README.md").unlink()
     runs.write_records(path, {("base", 0): record, ("base", 1): other})
     assert readme.check(tmp_path) == ["laptop/secost: base's replicates hold different scores"]
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")

@@ -229,6 +229,23 @@ def test_the_runs_of_all_papers_train_together(tmp_path, monkeypatch):
     assert {"secost"} == {s["method"] for s, _ in calls[1]} - {"ensemble"}
 
 
+def test_a_failed_run_of_one_paper_leaves_the_others_their_records(tmp_path, monkeypatch):
+    def fails(wanted, title):
+        raise RuntimeError("the run joint failed")
+
+    def load(one, replicate):
+        return None if one["method"] == "joint" else {"scores": {}}
+
+    kept = []
+    monkeypatch.setattr(runs, "train", fails)
+    monkeypatch.setattr(runs, "load", load)
+    monkeypatch.setattr(runs, "collect", lambda paper, *rest: {("base", 0): paper})
+    monkeypatch.setattr(runs, "write_records", lambda path, records: kept.append(path.parent.name))
+    with pytest.raises(RuntimeError, match="joint"):
+        runs.main(["--profile", "smoke", "--results", str(tmp_path)])
+    assert kept == ["mixed_tsd", "secost", "shallow_student"]
+
+
 def test_an_unknown_profile_is_one_line():
     command = [sys.executable, "-m", "wsaed.runs", "secost/table_2", "--profile", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -45,13 +45,16 @@ def test_rule_s_is_the_paired_t_test():
 
 def test_the_replicates_needed_are_the_first_that_reach_significance():
     d = 0.01 + 0.02 * stats.norm.ppf((np.arange(8) + 0.5) / 8)
-    count, mean, sd = verdicts.replicates_needed(d), d.mean(), d.std(ddof=1)
+    t = stats.ttest_1samp(d, 0).statistic
+    count, mean, sd = verdicts.replicates_needed(t, len(d)), d.mean(), d.std(ddof=1)
 
     def p(n):
         return 2 * stats.t.sf(mean / (sd / np.sqrt(n)), n - 1)
 
     assert p(count) < 0.05 <= p(count - 1)
-    assert verdicts.replicates_needed(d - d.mean()) is None
+    assert verdicts.better("link", d).needed == count
+    assert verdicts.replicates_needed(0.0, len(d)) is None
+    assert verdicts.replicates_needed(t, len(d), 0.001) > count
 
 
 def test_clips_that_leave_the_sign_open_forbid_a_verdict():
@@ -122,6 +125,43 @@ def test_a_contradicted_link_must_survive_holm(p, expected):
     assert found.verdict == expected  # Holm doubles the smaller of two
     assert (found.note == "the bad link") == (expected == "contradicted")
     assert ("Holm's" in found.note) == (expected == "undecided")
+
+
+def test_a_link_that_fails_holm_says_how_many_replicates_would_do():
+    bad = Part("bad", "S", -0.02, -0.04, -0.001, 0.03, "contradicted", 10)
+    (found,) = verdicts.decide([claim("A1", bad, part("undecided", 0.4), part("holds", 1e-6))])
+    t = stats.t.isf(0.015, 9)
+    needed = verdicts.replicates_needed(t, 10, 0.05 / 2)  # the third has used up its factor
+    assert found.note == (
+        f"bad speaks against it, but not after Holm's correction ({needed} replicates would do)"
+    )
+    p = [2 * stats.t.sf(t * np.sqrt(n / 10), n - 1) for n in (needed - 1, needed)]
+    assert p[1] < 0.025 <= p[0]
+
+
+def test_an_open_claim_says_how_many_replicates_would_decide_it_and_which_way():
+    up = verdicts.better("up", 0.3 * GAIN + 0.02 * stats.norm.ppf((np.arange(7) + 0.5) / 7))
+    assert up.outcome == "undecided" and up.needed > 7
+    (found,) = verdicts.decide([claim("A1", up)])
+    assert found.note == f"the observed spread would need {up.needed} replicates"
+    down = verdicts.better("down", -0.3 * GAIN + 0.02 * stats.norm.ppf((np.arange(7) + 0.5) / 7))
+    nothing = part("undecided", 0.99)  # needs more than 1000, which must not hide the other
+    (found,) = verdicts.decide([claim("A1", up, down, nothing)])
+    t = stats.t.isf(down.p / 2, 6)
+    needed = verdicts.replicates_needed(t, 7, 0.05 / (2 + (up.p >= down.p)))
+    assert needed > down.needed
+    assert found.note == f"the observed spread would need {needed} replicates, to contradict it"
+
+
+@pytest.mark.parametrize("rule", [verdicts.equivalent, verdicts.not_worse])
+def test_a_mean_beyond_its_margin_needs_replicates_to_contradict(rule):
+    d = -0.012 + 0.02 * stats.norm.ppf((np.arange(7) + 0.5) / 7)
+    found = rule("change", d, 0.01)
+    assert found.outcome == "undecided" and 7 < found.needed < 1000
+    (judged,) = verdicts.decide([claim("A1", found)])
+    assert judged.note.endswith(f"{found.needed} replicates, to contradict it")
+    more = rule("change", np.tile(d, -(-found.needed * 2 // 7)), 0.01)
+    assert more.outcome == "contradicted"
 
 
 def test_holm_stops_at_the_first_link_that_fails():
@@ -228,6 +268,11 @@ def test_a_gain_of_the_poor_classes_is_found_by_a9_and_a8():
     assert outcome(df, "A8") == ["holds", "holds"]
     assert outcome(frame(3, lambda ap: 0 * ap), "A8")[0] == "contradicted"
     assert outcome(frame(3, lambda ap: 0.15 * ap), "A9") == ["contradicted"]
+    # the same gain of every class is a larger share of a poor one's AP
+    (level,) = secost_claims.claims(frame(3, lambda ap: 0.05 + 0 * ap), ["A9"])
+    (relative,) = level.beside
+    assert relative.name.endswith("relative gain") and relative.outcome == "holds"
+    assert relative.estimate > 3 * level.parts[0].estimate
 
 
 def test_a9s_spearman_is_scipys():
@@ -296,6 +341,8 @@ def test_preconditions_are_the_bases_alone():
     weak = secost_claims.preconditions(scored(0.45, 0.6))[1]
     assert "A1" in weak and "A11" not in weak and "0.60" in weak["A1"]
     assert "0.20" in secost_claims.preconditions(scored(0.2, 0.8))[1]["A1"]
+    both = secost_claims.preconditions(scored(0.2, 0.6))[1]["A1"]
+    assert "0.20" in both and "0.60" in both
     unknown = scored(0.45, 0.8).drop(columns="train_missing_auc")
     table, failed = secost_claims.preconditions(unknown)
     assert len(table) == 1 and not failed

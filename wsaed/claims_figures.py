@@ -11,40 +11,45 @@ import seaborn as sns
 
 from wsaed.verdicts import Claim
 
+DECIDED = ("holds", "contradicted", "undecided")
 SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", "not testable here": "–"}
 
 
 def of_paper(paper: str, found: dict[str, list[Claim]]):
     """All claims of a paper at a glance: a row a claim, a tile a set of results, the intervals.
 
-    found: name of a set of results -> its judged claims, the same ones in each. The axis is
-    linear within the paper's margin and logarithmic beyond, since the units differ.
+    found: name of a set of results -> its judged claims, the same ones in each. A row is as high
+    as its links need. The axis is linear within the paper's margin and logarithmic beyond, since
+    the units differ.
     """
     module = importlib.import_module(f"wsaed.papers.{paper}_claims")
-    names, count = list(found), max(len(claims) for claims in found.values())
+    names = list(found)
+    first = found[names[0]]
+    links = [max(len(c.parts) for c in row) for row in zip(*found.values(), strict=True)]
+    heights = np.maximum(1.0, 0.2 * len(names) * np.array(links))
+    rows = np.cumsum(heights) - heights / 2
     fig, axes = plt.subplots(
         *(1, 2),
-        figsize=(13, 1.2 + 0.5 * count),
+        figsize=(13, 1.2 + 0.5 * heights.sum()),
         sharey=True,
         width_ratios=[len(names), 8],
         layout="constrained",
     )
     for column, judged in enumerate(found.values()):
-        for row, c in enumerate(judged):
-            sign, color = _look(c.verdict)
-            axes[0].scatter(column, row, 420, color=color, marker="s")
+        for row, height, c in zip(rows, heights, judged, strict=True):
+            sign, tile = _look(c.verdict)
+            axes[0].scatter(column, row, 420, color=tile, marker="s")
             axes[0].text(column, row, sign, ha="center", va="center", color="white", weight="bold")
-            shift = np.linspace(-0.3, 0.3, len(c.parts) * len(names) + 2)[1:-1]
+            shift = (height - 0.4) * (np.linspace(0, 1, len(c.parts) * len(names) + 2)[1:-1] - 0.5)
             for part, y in zip(c.parts, row + shift[column :: len(names)], strict=True):
-                span = ([part.low, part.high], [y, y])
-                axes[1].plot(*span, color=color, lw=2)
+                color = _look(part.outcome)[1] if c.verdict in DECIDED else tile
+                axes[1].plot([part.low, part.high], [y, y], color=color, lw=2)
                 marker = "s" if part.rule == "E" else "o"
                 fill = color if column == 0 else "white"
                 axes[1].plot(part.estimate, y, marker, color=color, mfc=fill, ms=6)
-    first = found[names[0]]
-    axes[0].set_yticks(range(count), [f"{c.name}  {c.text}" for c in first])
+    axes[0].set_yticks(rows, [f"{c.name}  {c.text}" for c in first])
     axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes[0].set(xlim=(-0.6, len(names) - 0.4), ylim=(count - 0.4, -0.6))
+    axes[0].set(xlim=(-0.6, len(names) - 0.4), ylim=(heights.sum() + 0.1, -0.1))
     axes[1].axvline(0, color="0.3", lw=1)
     axes[1].axvspan(-module.MARGIN, module.MARGIN, color="0.93", zorder=0)
     axes[1].set_xscale("symlog", linthresh=module.MARGIN)
@@ -86,5 +91,5 @@ def overview(judged: dict[str, dict[str, list[Claim]]], sets: list[str], titles:
 
 def _look(verdict: str) -> tuple:
     """(sign, colour) of a verdict's tile; a dot in grey where there is none yet."""
-    colors = dict(zip(SIGNS, [sns.color_palette()[i] for i in (2, 3, 7, 8)], strict=True))
+    colors = dict(zip(SIGNS, [sns.color_palette()[i] for i in (2, 3, 7, 9)], strict=True))
     return SIGNS.get(verdict, "·"), colors.get(verdict, "0.82")

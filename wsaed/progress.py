@@ -33,12 +33,10 @@ def _lines(title: str, total: float, unit: str, every: float):
         done, now = done + more, time.monotonic()
         if now - last >= every or done >= total - 1e-9:
             spent, last = now - began, now
-            left = spent * (total - done) / max(done, 1e-9)
-            print(
-                f"{title}: {done / total:.0%} after {spent / 60:.1f} min, "
-                f"about {left / 60:.1f} min to go, {60 * done / max(spent, 1e-9):.1f} {unit}/min",
-                file=sys.stderr,
-                flush=True,
-            )
+            told = f"{title}: {done / total:.0%} after {spent / 60:.1f} min"
+            if done >= total / 100:  # sooner, a guess would be wild
+                told += f", about {spent * (total / done - 1) / 60:.1f} min to go"
+                told += f", {60 * done / max(spent, 1e-9):.1f} {unit}/min"
+            print(told, file=sys.stderr, flush=True)
 
     return update

@@ -105,7 +105,8 @@ def check(results_root: Path) -> list[str]:
     """One line for every committed system that other code than today's has made.
 
     Replicates of one system that hold different scores can't be of the same code either. And one
-    line for every executed notebook whose text or code is no longer that of its source.
+    line for every executed notebook whose text or code is no longer that of its source, and for
+    every report that today's code would write otherwise.
     """
     lines = []
     for path in sorted(results_root.glob("*/*/records.json")):
@@ -124,6 +125,12 @@ def check(results_root: Path) -> list[str]:
             for copy in sorted(path.parent.glob("*.ipynb"))
             if _sources(copy) != _sources(code.ROOT / "notebooks" / path.parent.name / copy.name)
         ]
+    reports = sorted({path.parents[1] for path in results_root.glob("*/*/records.json")})
+    lines += [
+        f"{home.relative_to(code.ROOT)}: README.md is not what today's code makes of the records"
+        for home in reports
+        if (home / "README.md").exists() and (home / "README.md").read_text() != readme(home)
+    ]
     return lines
 
 

@@ -15,6 +15,7 @@ from wsaed import code, runs, verdicts
 from wsaed.corpora.sources import SPLITS
 from wsaed.methods import conditional, detection
 
+NARROW = ("E", "NI")  # the rules whose intervals are of 90 %
 TITLES = {
     "secost": "SeCoST: sequential co-supervision of weakly labelled students",
     "joint_at_aed": (
@@ -237,7 +238,7 @@ def not_run(paper: str, df: pd.DataFrame, results_name: str, artefact: str = "")
 
 def reading(found: list[verdicts.Claim]) -> str:
     """How to read `claims_table`: what an outcome is, and which interval the brackets hold."""
-    narrow = [c.name for c in found if any(part.rule in ("E", "NI") for part in c.parts)]
+    narrow = [c.name for c in found if any(part.rule in NARROW for part in c.parts)]
     text = "A link's outcome is before any correction, a verdict after all of them. In brackets: "
     text += "the 95 % bootstrap interval"
     if narrow:
@@ -249,14 +250,23 @@ def reading(found: list[verdicts.Claim]) -> str:
 
 
 def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
-    """What stands beside the claims and decides nothing: tuned thresholds, metrics, controls."""
+    """What stands beside the claims and decides nothing: tuned thresholds, metrics, controls.
+
+    An interval is of 90 % by the rules of no change and of no loss, else of 95 %.
+    """
     rows = [
-        (c.name, p.name, p.estimate, p.low, p.high)
+        (c.name, p.name, p.estimate, p.low, p.high, _level(p), p.replicates)
         for c in found
         for p in c.tuned + c.beside
         if p not in c.parts
     ]
-    return pd.DataFrame(rows, columns=["id", "beside it", "estimate", "low", "high"]).round(4)
+    heads = ["id", "beside it", "estimate", "low", "high", "interval, %", "replicates"]
+    return pd.DataFrame(rows, columns=heads).round(4)
+
+
+def _level(part: verdicts.Part):
+    """Of a part's interval, in percent; "" where it has none."""
+    return "" if np.isnan(part.low) else 90 if part.rule in NARROW else 95
 
 
 def setting(profile: str, p: dict, replicates: int) -> str:

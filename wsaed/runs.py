@@ -196,13 +196,14 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
     # joblib replaces a worker that holds a corpus in memory, and warns; nothing is lost by it
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if todo:
-        with pool() as parallel, progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
-            prepare(parallel, [run for wave in todo for run in wave])
-            asked_by = None if os.environ.get("DASK") else os.getpid()
-            for wave in todo:
-                jobs = [joblib.delayed(_job)(spec, r, _environment(), asked_by) for spec, r in wave]
-                for spent in parallel(jobs):
-                    b(spent)
+        asked_by = None if os.environ.get("DASK") else os.getpid()
+        with pool() as parallel:
+            prepare(parallel, [run for wave in todo for run in wave], title)
+            with progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
+                for wave in todo:
+                    every = ((spec, r, _environment(), asked_by) for spec, r in wave)
+                    for spent in parallel([joblib.delayed(_job)(*one) for one in every]):
+                        b(spent)
     return [load(spec, replicate) for spec, replicate in wanted]
 
 
@@ -228,7 +229,7 @@ def _environment() -> dict:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def prepare(parallel, runs: list[tuple[dict, int]]) -> None:
+def prepare(parallel, runs: list[tuple[dict, int]], title: str = "training") -> None:
     """Make the features that the runs need, all cores on each split, before any run trains."""
     wanted = {}
     for spec, replicate in runs:
@@ -241,8 +242,9 @@ def prepare(parallel, runs: list[tuple[dict, int]]) -> None:
         for names in wanted.values()
         for part in range(cores)
     ]
-    for _ in parallel(calls):
-        pass
+    with progress.bar(f"{title}, features", len(calls), "parts") as b:
+        for _ in parallel(calls):
+            b(1)
 
 
 def _features(spec: dict, replicate: int, front_end: str, part: int, parts: int, environment):
@@ -401,18 +403,29 @@ def main(arguments: list[str] | None = None) -> None:
         p = parameters(options.profile, paper)
         p["replicates"] = options.replicates or p["replicates"]
         jobs.append((paper, systems, p, wanted.keys() == every.keys()))
+    wishes = {
+        paper: [(spec, r) for (_, r), spec in wished(paper, systems, p, p["replicates"]).items()]
+        for paper, systems, p, _ in jobs
+    }
+    failed = None
     if not options.resume:  # all papers' runs together: a core seldom waits for a wave's last run
-        wishes = [wished(paper, systems, p, p["replicates"]) for paper, systems, p, _ in jobs]
-        train([(spec, r) for wish in wishes for (_, r), spec in wish.items()], options.profile)
+        try:
+            train([pair for pairs in wishes.values() for pair in pairs], options.profile)
+        except RuntimeError as error:  # papers that are complete are kept all the same
+            failed = error
     most = max(p["replicates"] for _, _, p, _ in jobs)
     # a replicate of every paper before the next: whoever stops early has something of all claims
     for count in range(1, most + 1) if options.resume else [most]:
         for paper, systems, p, whole in jobs:
+            if failed and any(load(*pair) is None for pair in wishes[paper]):
+                continue
             path = results / paper / "records.json"
             kept = path if options.resume else None
             records = collect(paper, systems, p, min(count, p["replicates"]), kept)
             if records and whole and count == most:
                 write_records(path, records)
+    if failed:
+        raise failed
 
 
 if __name__ == "__main__":

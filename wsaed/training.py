@@ -18,7 +18,7 @@ from torch import nn
 
 
 def device() -> torch.device:
-    """DEVICE where it is set, else the CPU; under torchrun with GPUs, the rank's own GPU."""
+    """DEVICE where it is set, else the CPU; DEVICE=cuda under torchrun is the rank's own GPU."""
     name = os.environ.get("DEVICE") or "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"

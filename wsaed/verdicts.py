@@ -65,11 +65,10 @@ def two_level_interval(d: np.ndarray, resampled: np.ndarray | None, level: float
     return float(low), float(high)
 
 
-def replicates_needed(d: np.ndarray) -> int | None:
-    """The smallest number of replicates at which this mean and spread would reach p < 0.05."""
-    mean, sd = abs(np.mean(d)), np.std(d, ddof=1)
+def replicates_needed(t: float, n: int, level: float = LEVEL) -> int | None:
+    """The replicates at which a mean and spread that gave ``t`` over ``n`` reach p < ``level``."""
     counts = np.arange(2, 1001)
-    reached = mean > stats.t.ppf(1 - LEVEL / 2, counts - 1) * sd / np.sqrt(counts)
+    reached = abs(t) * np.sqrt(counts / n) > stats.t.ppf(1 - level / 2, counts - 1)
     return int(counts[reached][0]) if reached.any() else None
 
 
@@ -86,7 +85,8 @@ def better(name: str, d, resampled=None) -> Part:
         outcome = "holds"
     elif p < LEVEL and high < 0:
         outcome = "contradicted"
-    return Part(name, "S", float(d.mean()), low, high, p, outcome, len(d), replicates_needed(d))
+    needed = replicates_needed(stats.t.isf(p / 2, len(d) - 1), len(d))
+    return Part(name, "S", float(d.mean()), low, high, p, outcome, len(d), needed)
 
 
 def equivalent(name: str, d, delta: float) -> Part:
@@ -110,7 +110,7 @@ def equivalent(name: str, d, delta: float) -> Part:
 
 
 def _needed_within(d: np.ndarray, delta: float, high: float | None = None) -> int | None:
-    """The smallest number of replicates at which this mean and spread would lie within +-delta.
+    """The replicates at which this mean and spread lie within +-delta, or wholly outside.
 
     high: the upper bound, where it is not delta.
     """
@@ -118,6 +118,7 @@ def _needed_within(d: np.ndarray, delta: float, high: float | None = None) -> in
     half = stats.t.ppf(0.95, counts - 1) * np.std(d, ddof=1) / np.sqrt(counts)
     mean, high = np.mean(d), delta if high is None else high
     reached = (mean - half > -delta) & (mean + half < high)
+    reached |= (mean + half < -delta) | (mean - half > high)
     return int(counts[reached][0]) if reached.any() else None
 
 
@@ -203,6 +204,14 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
     return replace(claim, verdict="contradicted" if against else "holds", note=against)
 
 
+def _leans_against(part: Part) -> bool:
+    """Whether an open link's mean speaks against the claim: beyond its margin, by rules E and NI.
+
+    There the p value, of a mean that would lie on the margin, is one half.
+    """
+    return part.estimate < 0 if part.rule == "S" else part.p > 0.5
+
+
 def _noted(claim: Claim) -> Claim:
     """A judged claim, its note saying what the verdict should be read with."""
     if claim.verdict not in ("holds", "contradicted", "undecided"):
@@ -220,16 +229,35 @@ def _at_half_only(claim: Claim) -> bool:
 
 
 def _why_undecided(claim: Claim) -> str:
-    """That Holm's correction saves a claim, else how many replicates its open links would need."""
-    if any(part.outcome == "contradicted" for part in claim.parts):
-        return "the link against it does not survive Holm's correction"
+    """How many replicates the links that leave a claim open would need, and to say what.
+
+    One link that turns out against a claim, after Holm's correction, is enough to contradict it.
+    """
+    against = [part for part in claim.parts if part.outcome == "contradicted"]
+    if against:
+        part = min(against, key=_against)
+        needed = _needed_against(part, claim) or "more than 1000"
+        said = f"{part.name} speaks against it, but not after Holm's correction"
+        return f"{said} ({needed} replicates would do)"
     left = [part for part in claim.parts if part.outcome != "holds"]
     counted = [part for part in left if part.rule in ("S", "E", "NI")]
-    if any(part.needed is None for part in counted):
+    more = [part for part in counted if part.needed is None or part.needed > part.replicates]
+    turned = [part for part in more if part.needed and _leans_against(part)]
+    if turned and (needed := _needed_against(min(turned, key=_against), claim)):
+        return f"the observed spread would need {needed} replicates, to contradict it"
+    if any(part.needed is None for part in more):
         return "the observed mean and spread would need more than 1000 replicates"
-    more = [part.needed for part in counted if part.needed > part.replicates]
     if more:
-        return f"the observed spread would need {max(more)} replicates"
+        return f"the observed spread would need {max(part.needed for part in more)} replicates"
     if len(counted) < len(left):
         return "how many replicates it would need is unknown"
     return "the choice of test clips leaves the sign open"
+
+
+def _needed_against(part: Part, claim: Claim) -> int | None:
+    """The replicates at which a link would contradict its claim; Holm's correction for rule S."""
+    if part.rule != "S":
+        return part.needed
+    siblings = sum(_against(other) >= _against(part) for other in claim.parts)
+    t = stats.t.isf(part.p / 2, part.replicates - 1)
+    return replicates_needed(t, part.replicates, LEVEL / siblings)

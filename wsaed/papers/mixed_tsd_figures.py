@@ -91,17 +91,18 @@ def gap_table(df) -> pd.DataFrame:
     """A row a score: strong less weak supervision, the share that each source closes; the paper's.
 
     Shares are taken on means over replicates; points are F1 times 100. A gap of several replicates
-    that rule S leaves undecided is marked.
+    that rule S leaves undecided is marked, and nobody's share of it is given.
     """
     rows, systems = [], ("ss", "ws", "a_f_3", "b_f_3")
     for metric, title in SCORES.items():
         row = [title, *_gap(*(values(df, s, metric).mean() for s in systems))]
         found = contrast(df, "ss", "ws", metric)
-        row[1] += ", uncertain" * (found.replicates > 1 and found.outcome == "undecided")
+        if found.replicates > 1 and found.outcome == "undecided":
+            row[1:] = [f"{row[1]}, uncertain", "", ""]
         stated = [TABLE_1[s][PRINTED[metric]] for s in systems] if metric in PRINTED else None
         if metric == "event_f1_paper" and "all_silent" in df.index:
             row[2:] = [
-                share + ", below silence" * below_silence(df, system)
+                share + " (below silence)" * (share != "" and below_silence(df, system))
                 for share, system in zip(row[2:], systems[2:], strict=True)
             ]
         rows.append(row + (_gap(*stated) if stated else [""] * 3))

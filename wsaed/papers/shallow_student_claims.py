@@ -37,7 +37,9 @@ SYSTEMS = (  # how to read the names in a claim's parts
     "A name lists a student's settings: easier clips first `ef` or harder first `hf`, "
     "pseudolabels strong and weak `sw` or weak `w`, mask by events `em`, by segments `sm` or "
     "none `nm`, SpecAugment custom `cs`, standard `ss` or none `ns`; what is left out is off. "
-    "`ensemble` is the teacher; in brackets stands the post-processing."
+    "`ensemble` is the teacher, `single` its best member; `_again` means a second teacher, "
+    "`_mask_sum` each frame loss divided by its mask's sum, `easier_` and `harder_` louder and "
+    "fainter events; in brackets stands the post-processing."
 )
 
 
@@ -145,10 +147,10 @@ def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     counts = [corpus.get(split) for split in ("unlabelled", "strong", "weak")]
     if all(counts):
         share = counts[0] / sum(counts[1:])
-        title = "unlabelled clips a labelled one"
+        title = "unlabelled clips per labelled one"
         table.loc[len(table)] = title, share, f">= {SHARE}", share >= SHARE
         if share < SHARE:
-            reasons.append(f"{share:.1f} unlabelled clips a labelled one")
+            reasons.append(f"{share:.1f} unlabelled clips per labelled one")
     told = {"sw_nm_ns": "plain distillation", "labelled": "a student of the labels alone"}
     scores = {f"event F1 of {name}": (s, f"{METRIC}_{RULE}") for s, name in told.items()}
     table = comparisons.told(table, comparisons.means(df, scores))
