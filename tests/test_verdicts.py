@@ -45,16 +45,16 @@ def test_rule_s_is_the_paired_t_test():
 
 def test_the_replicates_needed_are_the_first_that_reach_significance():
     d = 0.01 + 0.02 * stats.norm.ppf((np.arange(8) + 0.5) / 8)
-    t = stats.ttest_1samp(d, 0).statistic
-    count, mean, sd = verdicts.replicates_needed(t, len(d)), d.mean(), d.std(ddof=1)
+    found = stats.ttest_1samp(d, 0).pvalue
+    count, mean, sd = verdicts.replicates_needed(found, len(d)), d.mean(), d.std(ddof=1)
 
     def p(n):
         return 2 * stats.t.sf(mean / (sd / np.sqrt(n)), n - 1)
 
     assert p(count) < 0.05 <= p(count - 1)
     assert verdicts.better("link", d).needed == count
-    assert verdicts.replicates_needed(0.0, len(d)) is None
-    assert verdicts.replicates_needed(t, len(d), 0.001) > count
+    assert verdicts.replicates_needed(1.0, len(d)) is None
+    assert verdicts.replicates_needed(found, len(d), 0.001) > count
 
 
 def test_clips_that_leave_the_sign_open_forbid_a_verdict():
@@ -131,7 +131,7 @@ def test_a_link_that_fails_holm_says_how_many_replicates_would_do():
     bad = Part("bad", "S", -0.02, -0.04, -0.001, 0.03, "contradicted", 10)
     (found,) = verdicts.decide([claim("A1", bad, part("undecided", 0.4), part("holds", 1e-6))])
     t = stats.t.isf(0.015, 9)
-    needed = verdicts.replicates_needed(t, 10, 0.05 / 2)  # the third has used up its factor
+    needed = verdicts.replicates_needed(0.03, 10, 0.05 / 2)  # the third has used up its factor
     assert found.note == (
         f"bad speaks against it, but not after Holm's correction ({needed} replicates would do)"
     )
@@ -147,8 +147,7 @@ def test_an_open_claim_says_how_many_replicates_would_decide_it_and_which_way():
     down = verdicts.better("down", -0.3 * GAIN + 0.02 * stats.norm.ppf((np.arange(7) + 0.5) / 7))
     nothing = part("undecided", 0.99)  # needs more than 1000, which must not hide the other
     (found,) = verdicts.decide([claim("A1", up, down, nothing)])
-    t = stats.t.isf(down.p / 2, 6)
-    needed = verdicts.replicates_needed(t, 7, 0.05 / (2 + (up.p >= down.p)))
+    needed = verdicts.replicates_needed(down.p, 7, 0.05 / (2 + (up.p >= down.p)))
     assert needed > down.needed
     assert found.note == f"the observed spread would need {needed} replicates, to contradict it"
 

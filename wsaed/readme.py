@@ -16,10 +16,11 @@ def readme(results_folder: Path) -> str:
     """The report of a results folder: every artefact, its figure, the claims, what made it."""
     parts = [f"# Results: {results_folder.name}\n"]
     papers = [paper for paper in report.TITLES if (results_folder / paper).exists()]
-    frames = {paper: report.recorded(results_folder, paper) for paper in papers}
+    every = {paper: runs.read_records(results_folder / paper / "records.json") for paper in papers}
+    frames = {paper: report.frame(records) for paper, records in every.items()}
     found = report.judged(frames)
-    for paper, df in frames.items():
-        records = runs.read_records(results_folder / paper / "records.json")
+    for paper, records in every.items():
+        df = frames[paper]
         parts.append(f"## {report.TITLES[paper]}\n")
         if records:
             taken = _taken(results_folder / paper / "cost.json")

@@ -201,8 +201,8 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
             prepare(parallel, [run for wave in todo for run in wave], title)
             with progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
                 for wave in todo:
-                    every = ((spec, r, _environment(), asked_by) for spec, r in wave)
-                    for spent in parallel([joblib.delayed(_job)(*one) for one in every]):
+                    jobs = [joblib.delayed(_job)(*run, _environment(), asked_by) for run in wave]
+                    for spent in parallel(jobs):
                         b(spent)
     return [load(spec, replicate) for spec, replicate in wanted]
 
@@ -229,7 +229,7 @@ def _environment() -> dict:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def prepare(parallel, runs: list[tuple[dict, int]], title: str = "training") -> None:
+def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> None:
     """Make the features that the runs need, all cores on each split, before any run trains."""
     wanted = {}
     for spec, replicate in runs:
@@ -403,21 +403,20 @@ def main(arguments: list[str] | None = None) -> None:
         p = parameters(options.profile, paper)
         p["replicates"] = options.replicates or p["replicates"]
         jobs.append((paper, systems, p, wanted.keys() == every.keys()))
-    wishes = {
-        paper: [(spec, r) for (_, r), spec in wished(paper, systems, p, p["replicates"]).items()]
-        for paper, systems, p, _ in jobs
-    }
-    failed = None
+    wishes, failed = {}, None
     if not options.resume:  # all papers' runs together: a core seldom waits for a wave's last run
+        for paper, systems, p, _ in jobs:
+            wish = wished(paper, systems, p, p["replicates"])
+            wishes[paper] = [(spec, r) for (_, r), spec in wish.items()]
         try:
-            train([pair for pairs in wishes.values() for pair in pairs], options.profile)
+            train([run for wish in wishes.values() for run in wish], options.profile)
         except RuntimeError as error:  # papers that are complete are kept all the same
             failed = error
     most = max(p["replicates"] for _, _, p, _ in jobs)
     # a replicate of every paper before the next: whoever stops early has something of all claims
     for count in range(1, most + 1) if options.resume else [most]:
         for paper, systems, p, whole in jobs:
-            if failed and any(load(*pair) is None for pair in wishes[paper]):
+            if failed and any(load(*run) is None for run in wishes[paper]):
                 continue
             path = results / paper / "records.json"
             kept = path if options.resume else None

@@ -65,10 +65,10 @@ def two_level_interval(d: np.ndarray, resampled: np.ndarray | None, level: float
     return float(low), float(high)
 
 
-def replicates_needed(t: float, n: int, level: float = LEVEL) -> int | None:
-    """The replicates at which a mean and spread that gave ``t`` over ``n`` reach p < ``level``."""
-    counts = np.arange(2, 1001)
-    reached = abs(t) * np.sqrt(counts / n) > stats.t.ppf(1 - level / 2, counts - 1)
+def replicates_needed(p: float, n: int, level: float = LEVEL) -> int | None:
+    """The replicates at which a mean and spread that gave ``p`` over ``n`` reach p < ``level``."""
+    counts, t = np.arange(2, 1001), stats.t.isf(p / 2, n - 1)
+    reached = t * np.sqrt(counts / n) > stats.t.ppf(1 - level / 2, counts - 1)
     return int(counts[reached][0]) if reached.any() else None
 
 
@@ -85,7 +85,7 @@ def better(name: str, d, resampled=None) -> Part:
         outcome = "holds"
     elif p < LEVEL and high < 0:
         outcome = "contradicted"
-    needed = replicates_needed(stats.t.isf(p / 2, len(d) - 1), len(d))
+    needed = replicates_needed(p, len(d))
     return Part(name, "S", float(d.mean()), low, high, p, outcome, len(d), needed)
 
 
@@ -204,14 +204,6 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
     return replace(claim, verdict="contradicted" if against else "holds", note=against)
 
 
-def _leans_against(part: Part) -> bool:
-    """Whether an open link's mean speaks against the claim: beyond its margin, by rules E and NI.
-
-    There the p value, of a mean that would lie on the margin, is one half.
-    """
-    return part.estimate < 0 if part.rule == "S" else part.p > 0.5
-
-
 def _noted(claim: Claim) -> Claim:
     """A judged claim, its note saying what the verdict should be read with."""
     if claim.verdict not in ("holds", "contradicted", "undecided"):
@@ -254,10 +246,17 @@ def _why_undecided(claim: Claim) -> str:
     return "the choice of test clips leaves the sign open"
 
 
+def _leans_against(part: Part) -> bool:
+    """Whether an open link's mean speaks against the claim: beyond its margin, by rules E and NI.
+
+    There the p value, of a mean that would lie on the margin, is one half.
+    """
+    return part.estimate < 0 if part.rule == "S" else part.p > 0.5
+
+
 def _needed_against(part: Part, claim: Claim) -> int | None:
     """The replicates at which a link would contradict its claim; Holm's correction for rule S."""
     if part.rule != "S":
         return part.needed
     siblings = sum(_against(other) >= _against(part) for other in claim.parts)
-    t = stats.t.isf(part.p / 2, part.replicates - 1)
-    return replicates_needed(t, part.replicates, LEVEL / siblings)
+    return replicates_needed(part.p, part.replicates, LEVEL / siblings)
