@@ -39,6 +39,8 @@ override PROFILE := $(firstword $(subst -, ,$(FOLDERS)))
 endif
 ifneq ($(filter evidence,$(GOALS)),)
 override PROFILE := evidence
+endif
+ifneq ($(filter evidence results/evidence/% results/evidence-%,$(GOALS)),)
 RESUME := --resume
 endif
 ifneq ($(filter test notebooks,$(GOALS)),)

@@ -1,8 +1,12 @@
 """More than one process: torchrun's gradient averaging, and a Dask cluster that loses a worker."""
 
+import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -35,8 +39,6 @@ def test_torchrun_trains_runs(cache):  # noqa: F811
     call = "from wsaed import runs; import json, sys; runs.train([(json.loads(sys.argv[1]), 0)])"
     script = cache / "job.py"
     script.write_text(call)
-    import json
-
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -45,6 +47,46 @@ def test_torchrun_trains_runs(cache):  # noqa: F811
     assert done.returncode == 0, done.stderr[-2000:]
     assert runs.load(spec(), 0)["scores"]["map_noisy"] > 0
     assert not list((cache / "runs").glob("*.partial*"))
+
+
+def test_torchrun_killed_goes_on_from_the_checkpoint_in_all_processes(cache, tmp_path, monkeypatch):  # noqa: F811
+    wanted, script = spec(epochs=12), tmp_path / "job.py"
+    script.write_text(
+        "import json, sys\nfrom wsaed import runs\nruns.train([(json.loads(sys.argv[1]), 0)])\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+    def start():
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CHECKPOINT_SECONDS": "0"}
+        environment = os.environ | environment
+        command = [*launch, script, json.dumps(wanted)]
+        return subprocess.Popen(command, env=environment, start_new_session=True)
+
+    def finish(process):
+        try:
+            assert process.wait(90) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    home = runs.folder(wanted, 0)
+    checkpoint = home.with_name(f"{home.name}.partial") / runs.CHECKPOINT
+    process, deadline = start(), time.time() + 90
+    while not checkpoint.exists() and time.time() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and runs.load(wanted, 0) is None, "killed too early or too late"
+    finish(start())
+    interrupted = runs.load(wanted, 0)["scores"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "features").symlink_to(cache / "features")
+    monkeypatch.setenv("CACHE", str(other))
+    finish(start())
+    whole = runs.load(wanted, 0)["scores"]
+    assert interrupted["loss"] == pytest.approx(whole["loss"], abs=1e-4)
+    assert interrupted["map_noisy"] == pytest.approx(whole["map_noisy"], abs=1e-3)
 
 
 def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, tmp_path, monkeypatch):  # noqa: F811
@@ -78,6 +120,15 @@ def test_a_cluster_that_does_not_share_the_cache_is_refused(cache):  # noqa: F81
         def run(self, function, path):
             return {"tcp://far:1": ("", function(path)[1])}
 
+    class Threads:
+        def run(self, function, path):
+            return {"tcp://far:1": function(path)}
+
+        def nthreads(self):
+            return {"tcp://far:1": 4}
+
+    with pytest.raises(SystemExit, match=r"tcp://far:1 has 4 threads.*--nthreads 1"):
+        runs.check_cluster(Threads())
     with pytest.raises(SystemExit, match="tcp://far:1 does not see CACHE="):
         runs.check_cluster(Cluster())
 

@@ -195,6 +195,9 @@ def test_a_bank_has_its_own_results_and_must_exist(tree):
     assert code != 0 and "add BANK=folder" in said
     code, said, _ = make(tree, "-n", "evidence")
     assert code == 0 and "--profile evidence --results results/evidence --resume" in said
+    for goal in ("results/evidence/secost/table_1.md", "results/evidence/README.md"):
+        assert "--results results/evidence --resume" in make(tree, "-n", goal)[1], goal
+    assert "--resume" not in make(tree, "-n", "results/laptop/secost/table_1.md")[1]
     code, said, _ = make(tree, "reproduce-tables", "PROFILE=laptpo")
     assert code != 0 and "no params/laptpo/" in said
 

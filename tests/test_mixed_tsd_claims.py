@@ -264,6 +264,13 @@ def conditions(df):
     return [met for met in table["met"] if met != ""], failed
 
 
+def test_stability_of_a_low_score_is_told_so():
+    said = "event F1 of clean labels, 0.15, is below the scale's middle"
+    low = {("event", name): -0.35 for name in ("ss", *mixed_tsd.ERRORS)}
+    assert judged(frame(low), "D7")["D7"].note.endswith(said)
+    assert "middle" not in judged(frame(), "D7")["D7"].note
+
+
 def test_baselines_that_meet_their_preconditions_let_every_claim_be_judged():
     assert conditions(frame()) == ([True, True], {})
     table = report.preconditions("mixed_tsd", frame())
@@ -349,8 +356,14 @@ def test_a_row_has_the_papers_numbers_ours_and_what_it_cost():
     student = {"budget": {"epochs": 2}, "teachers": [teacher, teacher]}
     found = figures.table(df, {"ss": student, "b_source": teacher}, names, mixed_tsd.TABLE_1)
     assert found["system"].tolist() == ["strong", "source"]
-    assert found.iloc[0, 1:3].tolist() == ["0.586", "0.504"]
-    assert found.iloc[1, 1:3].tolist() == ["", ""]
+    printed = ["paper event F1", "paper segment F1"]
+    assert found.loc[0, printed].tolist() == ["0.504", "0.586"]
+    assert found.loc[1, printed].tolist() == ["", ""]
+    heads = found.columns.tolist()
+    for head, ours in zip(printed, ("event_f1_paper", "segment_f1"), strict=True):
+        assert heads[heads.index(head) + 1] == figures.SCORES[ours], "beside what it compares with"
+    silent = df.loc["all_silent", "event_f1_paper"].mean()
+    assert f"never answers has {silent:.3f}." in figures.above_silence(df)
     assert found["epochs"].tolist() == [6, 4] and found["replicates"].tolist() == [3, 3]
     for metric, head in figures.SCORES.items():
         assert found.loc[0, head] == report.score(df, "ss", metric)

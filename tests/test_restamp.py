@@ -53,9 +53,18 @@ def test_what_still_older_code_made_is_not_vouched_for(results):
     assert json.loads(cached.read_text())["code"] == "older"
 
 
-def test_nothing_is_retrained_where_nothing_changed(cache, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(restamp.code, "ROOT", tmp_path)
+def test_nothing_is_retrained_where_nothing_changed(results, monkeypatch):
+    made_by, before = runs.read_records(results)["base", 0]["code"], results.read_bytes()
+    monkeypatch.setattr(runs, "code_digest", lambda s: made_by)
     monkeypatch.setattr(
         runs, "train", lambda wanted, *a: [pytest.fail("retrained") for _ in wanted]
     )
     restamp.main()
+    assert results.read_bytes() == before
+
+
+def test_what_cannot_be_retrained_here_stays_stale_and_is_told(results, monkeypatch):
+    monkeypatch.setattr(restamp, "available", lambda spec: False)
+    with pytest.raises(SystemExit, match="stale"):
+        restamp.main()
+    assert runs.stale(runs.read_records(results)) == ["base"]

@@ -218,6 +218,30 @@ def test_evidence_takes_each_replicate_through_all_papers(tmp_path, monkeypatch)
     assert written == [10] * 4, "a file was cut to the replicates of a round"
 
 
+def test_evidence_of_fewer_replicates_keeps_the_others(tmp_path, monkeypatch):
+    row = dict(code="", data="", versions={}, scores={}, spec={})
+    committed = {("base", r): row | {"system": "base", "replicate": r} for r in range(5)}
+    committed |= {("dropped", 4): row | {"system": "dropped", "replicate": 4}}
+    path = tmp_path / "secost" / "records.json"
+    runs.write_records(path, committed)
+
+    def collect(paper, names, p, replicates, resume):
+        return {k: v for k, v in committed.items() if k[0] in names and k[1] < replicates}
+
+    monkeypatch.setattr(runs, "collect", collect)
+    options = ["--profile", "evidence", "--results", str(tmp_path), "--replicates", "2"]
+    runs.main([*options, "--resume"])
+    assert list(runs.read_records(path)) == [("base", r) for r in range(5)]
+    monkeypatch.setattr(runs, "train", lambda wanted, title: None)
+    runs.main(options)
+    assert list(runs.read_records(path)) == [("base", 0), ("base", 1)], "that is another profile's"
+
+
+def test_an_unknown_artefact_is_named(tmp_path):
+    with pytest.raises(ValueError, match="secost/tabel_2 is no table or figure"):
+        runs.main(["secost/tabel_2", "--profile", "smoke", "--results", str(tmp_path)])
+
+
 def test_the_runs_of_all_papers_train_together(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(runs, "train", lambda wanted, title: calls.append(wanted))

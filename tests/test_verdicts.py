@@ -1,12 +1,13 @@
 """Rules and verdicts on data whose answer is known, and SeCoST's claims on made-up scores."""
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from wsaed import report, verdicts
+from wsaed import report, runs, verdicts
 from wsaed.papers import (
     comparisons,
     joint_at_aed,
@@ -347,23 +348,24 @@ def test_preconditions_are_the_bases_alone():
     assert len(table) == 1 and not failed
 
 
+def a1(replicates=6, **means):
+    """A1 where each system scores its mean but for a little noise."""
+    means = {"base": 0.4, "base_long": 0.4, "variable_4": 0.5} | means
+    noise = np.random.default_rng(0).normal(0, 0.004, (len(means), replicates))
+    df = report.frame(
+        {
+            (system, r): {"scores": {"map_noisy": m + e, "map_noisy_resampled": [0.0] * 5}}
+            for (system, m), rows in zip(means.items(), noise, strict=True)
+            for r, e in enumerate(rows)
+        }
+    )
+    return verdicts.decide(secost_claims.claims(df, ["A1"]))[0]
+
+
 def test_a1_says_where_the_difficulty_turns_its_sign():
-    means = {"base": 0.4, "base_long": 0.4, "variable_4": 0.5}
-    means |= {"easier_0": 0.5, "easier_4": 0.6, "harder_0": 0.3, "harder_4": 0.2}
+    levels = {"easier_0": 0.5, "easier_4": 0.6, "harder_0": 0.3, "harder_4": 0.2}
 
-    def a1(**more):
-        noise = np.random.default_rng(0).normal(0, 0.004, (len(means), 6))
-        levels = zip((means | more).items(), noise, strict=True)
-        df = report.frame(
-            {
-                (system, r): {"scores": {"map_noisy": m + e, "map_noisy_resampled": [0.0] * 5}}
-                for (system, m), rows in levels
-                for r, e in enumerate(rows)
-            }
-        )
-        return verdicts.decide(secost_claims.claims(df, ["A1"]))[0]
-
-    found = a1()
+    found = a1(**levels)
     assert (found.verdict, found.note) == ("holds", comparisons.FLIPS)
     names = ["variable_4 - base", "easier_4 - easier_0", "harder_4 - harder_0"]
     assert [p.name for p in found.beside[-3:]] == names
@@ -371,18 +373,84 @@ def test_a1_says_where_the_difficulty_turns_its_sign():
         "variable_4 - base_long",
         *names[1:],
     ]
-    assert a1(harder_4=0.4).note == ""
-    assert a1(variable_4=0.4).note.endswith(comparisons.FLIPS), "an open verdict says so, too"
+    assert a1(**levels | {"harder_4": 0.4}).note == ""
+    open_one = a1(**levels | {"variable_4": 0.4})
+    assert open_one.note.endswith(comparisons.FLIPS), "an open verdict says so, too"
+
+
+def test_a1_says_where_longer_training_does_not_bear_it_out():
+    levels = {"longer_base": 0.5, "longer_variable_4": 0.4}
+    found = a1(**levels)
+    note = "after longer training variable_4 - base: contradicted"
+    assert (found.verdict, found.note) == ("holds", note)
+    beside = {p.name: p.outcome for p in found.beside}
+    assert beside["longer_variable_4 - longer_base"] == "contradicted"
+    assert a1(**levels | {"longer_variable_4": 0.6}).note == ""
+    assert "longer" not in a1(replicates=4, **levels).note
+
+
+def test_a1_says_where_its_base_was_not_trained_to_the_end():
+    assert a1(base_long=0.45).note.startswith("training was unfinished: five times as much adds")
+    assert "unfinished" not in a1(base_long=0.405).note, "less than the margin"
+    assert "unfinished" not in a1(base_long=0.45, replicates=4).note
+
+
+def test_localising_worse_than_energy_alone_is_told_apart_from_not_localising():
+    def a11(model, energy):
+        rng, names = np.random.default_rng(0), ("model", "energy")
+        scores = [
+            {
+                f"frame_auc_{k}": v + rng.normal(0, 0.004)
+                for k, v in zip(names, (model, energy), strict=True)
+            }
+            for _ in range(6)
+        ]
+        df = report.frame({("base_10ms", r): {"scores": s} for r, s in enumerate(scores)})
+        return verdicts.decide(secost_claims.claims(df, ["A11"]))[0]
+
+    found = a11(0.85, 0.9)
+    assert found.verdict == "contradicted" and "it does localise, above chance" in found.note
+    assert a11(0.4, 0.9).note == "frame AUC - energy's"
+    assert (a11(0.9, 0.85).verdict, a11(0.9, 0.85).note) == ("holds", "")
+
+
+def test_an_open_claim_says_what_tuned_thresholds_give():
+    def note(outcome):
+        open_one = claim("A1", part("undecided", 0.3))
+        tuned = replace(open_one, tuned=[part(outcome, 1e-4)])
+        return verdicts.decide([tuned])[0].note
+
+    assert note("holds").endswith("; holds at tuned thresholds")
+    assert note("contradicted").endswith("; contradicted at tuned thresholds")
+    assert "tuned" not in note("undecided")
+
+
+def test_longer_training_is_that_of_every_stage():
+    p = runs.parameters("evidence", "secost")
+    systems = secost.systems(p)
+    found = {name: systems[f"longer_{name}"] for name in secost.LONGER}
+
+    def epochs(spec):
+        return {spec["budget"]["epochs"]}.union(*map(epochs, spec.get("teachers", [])))
+
+    assert all(epochs(spec) == {3 * p["epochs"]} for spec in found.values())
+    assert report.epochs(found["variable_4"]) == 3 * report.epochs(systems["variable_4"])
+    stages = found["variable_4"]
+    while "teachers" in stages:
+        (stages,) = stages["teachers"]
+    assert stages == found["base"], "stage 0 of the cascade is the base beside it"
 
 
 @pytest.mark.parametrize(
     ("paper", "system"),
     [
         (secost, "easier_4"),
+        (secost, "longer_variable_4"),
         (joint_at_aed, "longer_gl"),
         (joint_at_aed, "harder_gl"),
         (shallow_student, "easier_sw_nm_ns"),
         (shallow_student, "sw_nm_ns_again"),
+        (shallow_student, "longer_sw_nm_ns"),
         (mixed_tsd, "harder_ws"),
     ],
 )

@@ -20,21 +20,26 @@ import pandas as pd
 from wsaed import code, runs
 from wsaed.corpora.soundscapes import DEFAULTS
 from wsaed.features import FRONT_ENDS
+from wsaed.parameters import one_line
 
 FIRST_SEED = 1000  # results use replicates 0, 1, 2, ...: never these
 BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate")
 
 
 def changed(spec: dict, settings: dict) -> dict:
-    """A baseline's spec with settings laid over it, each where a key of its name belongs."""
+    """A baseline's spec with settings laid over it, each where a key of its name belongs.
+
+    A setting of the corpus is its teachers', too: they hear the same clips.
+    """
     budget = {k: v for k, v in settings.items() if k in (*BUDGET, "schedule")}
-    net = {k: v for k, v in settings.items() if k in spec["net"]}
+    net = {k: v for k, v in settings.items() if k in spec.get("net", {})}
     corpus = {k: v for k, v in settings.items() if k not in budget and k not in net}
-    return spec | {
-        "budget": spec["budget"] | budget,
-        "corpus": spec["corpus"] | corpus,
-        "net": spec["net"] | net,
-    }
+    found = spec | {"corpus": spec["corpus"] | corpus}
+    for key, more in (("budget", budget), ("net", net)):
+        found |= {key: spec[key] | more} if more else {}
+    if "teachers" in spec:
+        found["teachers"] = [changed(teacher, corpus) for teacher in spec["teachers"]]
+    return found
 
 
 def main() -> None:
@@ -80,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

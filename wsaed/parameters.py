@@ -6,12 +6,25 @@ The smoke profile's file is the pattern of its paper's others, as the notebooks'
 import contextlib
 import difflib
 import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
 from wsaed.code import ROOT
+
+
+def one_line(main: Callable) -> None:
+    """Run a command; what a user can mend ends it in one line, an interrupt without any."""
+    try:
+        main()
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(first_line(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def shown(path: Path) -> str:
@@ -43,6 +56,12 @@ def given(path: Path) -> dict:
         ):
             raise ValueError(f"{shown(path)}: {key} is nested: keep the file flat")
     return values
+
+
+def meanings(profile: str, paper: str) -> dict[str, str]:
+    """What each parameter of a file is, by the comment behind it."""
+    lines = (ROOT / "params" / profile / f"{paper}.yaml").read_text().splitlines()
+    return {line.partition(":")[0]: line.partition("#")[2].strip() for line in lines}
 
 
 def fault(value, default) -> str:
@@ -83,8 +102,9 @@ def of_profile(profile: str, paper: str) -> dict:
             raise ValueError(f"{shown(path)}: {key} is missing: add it")
         if wrong := fault(values[key], default):
             raise ValueError(f"{shown(path)}: {key} {wrong}")
-    names = {"front_end": values["front_end"] in FRONT_ENDS}
-    names["corpus"] = find_spec(f"wsaed.corpora.{values['corpus']}") is not None
+    names = {key: values[key] in FRONT_ENDS for key in known if key.endswith("front_end")}
+    module = f"wsaed.corpora.{values['corpus']}"  # some hold a part of a corpus
+    names["corpus"] = find_spec(module) and hasattr(import_module(module), "load")
     for key, found in names.items():
         if not found:
             raise ValueError(f"{shown(path)}: there is no {key} {values[key]}: correct its name")

@@ -8,13 +8,23 @@ import importlib
 import json
 from pathlib import Path
 
-from wsaed import code, render, report, runs, verdicts
+import pandas as pd
+
+from wsaed import code, parameters, render, report, runs, verdicts
 from wsaed.corpora.sources import SPLITS
+from wsaed.features import FRONT_ENDS
+from wsaed.parameters import one_line
+
+READING = (
+    "A verdict says how a comparison comes out with the networks, budgets and corpus below. "
+    "*Contradicted* means that it comes out the other way here, not that the paper measured "
+    "something else."
+)
 
 
 def readme(results_folder: Path) -> str:
     """The report of a results folder: every artefact, its figure, the claims, what made it."""
-    parts = [f"# Results: {results_folder.name}\n"]
+    parts = [f"# Results: {results_folder.name}\n", f"{READING}\n"]
     papers = [paper for paper in report.TITLES if (results_folder / paper).exists()]
     every = {paper: runs.read_records(results_folder / paper / "records.json") for paper in papers}
     frames = {paper: report.frame(records) for paper, records in every.items()}
@@ -23,8 +33,9 @@ def readme(results_folder: Path) -> str:
         df = frames[paper]
         parts.append(f"## {report.TITLES[paper]}\n")
         if records:
-            taken = _taken(results_folder / paper / "cost.json")
+            taken = _taken(results_folder / paper / "cost.json", records)
             parts.append(f"{_origin(records)} {taken}\n")
+            parts += _sizes(paper, results_folder.name.split("-")[0])
         parts += _artefacts(results_folder / paper, df, set(runs.stale(records)))
         if records:
             missing = report.not_run(paper, df, results_folder.name, "beside")
@@ -72,9 +83,8 @@ def _judgement(paper: str, df, found: list[verdicts.Claim], missing: list[str]) 
 
 
 def _origin(records: dict) -> str:
-    first = next(iter(records.values()))
-    corpus = first["spec"]["corpus"]
-    counts = {r for _, r in records}
+    specs = [record["spec"] for record in records.values()]
+    corpus, counts = specs[0]["corpus"], {r for _, r in records}
     source = "embedded" if corpus["name"] == "soundscapes" else "recordings"
     if corpus.get("bank"):
         source = f"the folder of recordings `{corpus['bank']}`"
@@ -82,19 +92,52 @@ def _origin(records: dict) -> str:
     splits = [split for split in told if split in corpus]
     named = {"train": "training"}
     *sizes, last = (f"{corpus[split] or 'all'} {named.get(split, split)}" for split in splits)
+    bank, noisy = corpus.get("bank"), corpus.get("shape") == "ontology"
+    pinned = any("replicate" in run for spec in specs for run in report.runs_of(spec).values())
     return (
         f"Corpus: {corpus['name']} ({source}), {', '.join(sizes)} and {last} clips, "
-        f"{len(counts)} replicates, each with its own draw of corpus, noise, initialisation and "
-        f"order. Absolute values compare with the paper's only on the paper's corpus."
+        f"{len(counts)} replicates, {report.draws(source != 'recordings', bank, noisy)}."
+        f"{f' {report.ONE_TEACHER}' if pinned else ''} "
+        "Absolute values compare with the paper's only on the paper's corpus."
     )
 
 
-def _taken(path: Path) -> str:
-    """What the runs of a folder of results took together, as its cost.json has it."""
+def _sizes(paper: str, profile: str) -> list[str]:
+    """The parameters in which a profile is not the paper's, as a table; nothing if there are none.
+
+    0 clips stand for all that there are.
+    """
+
+    def shown(key: str, value) -> str:
+        if key.endswith("front_end"):
+            front_end = FRONT_ENDS[value]
+            return f"{value}: {front_end.frames_per_second:g} frames/s, {front_end.mels} mels"
+        return "all" if key.endswith("_clips") and not value else str(value)
+
+    here, full = (runs.parameters(name, paper) for name in (profile, "paper"))
+    meant = parameters.meanings(profile, paper)
+    rows = [
+        (key, meant[key], shown(key, value), shown(key, full[key]))
+        for key, value in here.items()
+        if key not in ("profile", "replicates") and value != full[key]
+    ]
+    table = pd.DataFrame(rows, columns=["setting", "what it is", "here", "`PROFILE=paper`"])
+    said = "Where the sizes are not the paper's (or, where it gives none, its public code's):\n"
+    return [said, report.markdown(table) + "\n"] if rows else []
+
+
+def _taken(path: Path, records: dict) -> str:
+    """What training a folder's systems took together; a run that has two names counts once."""
     if not path.exists():
         return ""
-    seconds = sum(run["seconds"] for run in json.loads(path.read_text()).values())
-    return f"Training it took {seconds / 3600:.1f} hours of one core or device."
+    costs, taken = json.loads(path.read_text()), {}
+    for (system, r), record in records.items():
+        if cost := costs.get(f"{system}/{r}"):
+            taken[json.dumps(record["spec"], sort_keys=True), r] = cost["seconds"]
+    return (
+        f"Training these systems took {sum(taken.values()) / 3600:.1f} hours of one core or "
+        "device, teachers that are none of them not counted."
+    )
 
 
 def _sources(path: Path) -> list[str]:
@@ -151,4 +194,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

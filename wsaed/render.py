@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 
 from wsaed.code import ROOT
-from wsaed.parameters import fault, first_line, given, shown
+from wsaed.parameters import fault, first_line, given, one_line, shown
 
 BUILD = ROOT / ".build"
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -80,13 +80,14 @@ def names_read(path: Path) -> set[str]:
     return found
 
 
-def check(path: Path, parameters: Path, chosen: dict | None = None) -> dict:
+def check(path: Path, parameters: Path | None, chosen: dict | None = None) -> dict:
     """The parameters that a notebook gets from a parameters file, all checked; no kernel starts.
 
-    ``chosen`` replaces single values of the file. Raises ValueError or FileNotFoundError in one
-    line that names the file, the key and what to do.
+    ``chosen`` replaces single values of the file; without a file, of the notebook's defaults.
+    Raises ValueError or FileNotFoundError in one line that names the file, the key and what to do.
     """
-    values, wanted = given(parameters), declared(path)
+    wanted, used = declared(path), names_read(path)
+    values = given(parameters) if parameters else wanted
     siblings = {p: declared(p) for p in sorted(path.parent.glob("*.ipynb"))}
     known = {name for names in siblings.values() for name in names}
     for key in values:
@@ -99,7 +100,6 @@ def check(path: Path, parameters: Path, chosen: dict | None = None) -> dict:
         if key not in wanted:
             raise ValueError(f"--set {key}: {shown(path)} declares no {key}: correct its spelling")
     values = values | (chosen or {})
-    used = names_read(path)
     for key, default in wanted.items():
         if key not in used:
             raise ValueError(
@@ -110,7 +110,7 @@ def check(path: Path, parameters: Path, chosen: dict | None = None) -> dict:
                 f"{shown(parameters)}: {key} is missing and {shown(path)} declares it: add it"
             )
         if wrong := fault(values[key], default):
-            raise ValueError(f"{shown(parameters)}: {key} {wrong}")
+            raise ValueError(f"{shown(parameters or path)}: {key} {wrong}")
     return {key: values[key] for key in wanted}
 
 
@@ -246,13 +246,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.replicates and "replicates" in declared(path):
         chosen = {"replicates": options.replicates} | chosen
     parameters_file = ROOT / "params" / options.profile / f"{paper}.yaml"
-    if paper and not (options.in_place and not parameters_file.exists()):
-        parameters = check(path, parameters_file, chosen)
-    else:
-        unread = sorted(set(declared(path)) - names_read(path))
-        if unread:
-            raise ValueError(f"{shown(path)}: {unread[0]} is declared and never read: use it")
-        parameters = chosen
+    known = paper and not (options.in_place and not parameters_file.exists())
+    parameters = check(path, parameters_file if known else None, chosen)
     # no bar in an executed notebook: it would hold times
     os.environ.update(PROFILE=options.profile, MPLBACKEND=INLINE, HEADLESS="1")
     if options.in_place:
@@ -268,9 +263,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, FileNotFoundError, RuntimeError, OSError) as error:
-        sys.exit(first_line(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    one_line(main)

@@ -142,11 +142,14 @@ def costs(paper: str, artefact: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=heads).sort_values("runs", ignore_index=True)
 
 
-def save_table(df: pd.DataFrame, name: str, *, paper: str, profile: str, caption: str):
-    """Write a table as .csv and .md beside the other results, and give it back for display."""
-    home = folder(profile, paper)
+def save_table(df, name: str, *, paper: str, profile: str, caption: str, about: str = ""):
+    """Write a table as .csv and .md beside the other results, and give it back for display.
+
+    about: what its columns are, before the ``caption`` that it shares with others.
+    """
+    home, below = folder(profile, paper), f"{about} {caption}".strip()
     df.to_csv(home / f"{name}.csv", index=False, float_format="%.6g")
-    (home / f"{name}.md").write_text(f"{markdown(df)}\n\n{caption}\n", encoding="utf-8")
+    (home / f"{name}.md").write_text(f"{markdown(df)}\n\n{below}\n", encoding="utf-8")
     return df
 
 
@@ -212,7 +215,7 @@ def claims(paper: str, df: pd.DataFrame, only=None, profile=None) -> list[verdic
     kept = frames.get(paper, df)
     if len(kept) and df.index.isin(kept.index).all():
         mine = df.select_dtypes("float")
-        df = kept if kept.reindex(df.index)[list(mine)].equals(mine) else df
+        df = kept if kept.reindex(index=df.index, columns=mine.columns).equals(mine) else df
     found = judged(frames | {paper: df})[paper]
     return [claim for claim in found if only is None or claim.name in only]
 
@@ -273,11 +276,28 @@ def setting(profile: str, p: dict, replicates: int) -> str:
     """The sentence under every table: corpus, sizes, replicates, and what may be compared."""
     splits = [s for s in SPLITS if f"{s}_clips" in p and s != "references"]  # counted a class
     sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in splits]
+    bank = os.environ.get("BANK")
+    own = draws(p["corpus"] == "soundscapes", bank, "train_clips" in p)
+    once = f" {ONE_TEACHER}" if "members" in p and not bank else ""
     return (
         f"Profile {profile}: {p['corpus']} with {', '.join(sizes)} clips; "
-        f"replicates: {replicates}, each with its own draw of corpus, noise, initialisation and "
-        "order. Absolute values compare with the paper's only on the paper's corpus."
+        f"replicates: {replicates}, {own}.{once} "
+        "Absolute values compare with the paper's only on the paper's corpus."
     )
+
+
+ONE_TEACHER = "The teacher's networks are trained once, for all replicates."
+
+
+def draws(made: bool, bank, noisy: bool) -> str:
+    """What a replicate has of its own, as a report says it.
+
+    made: whether the corpus is drawn; bank: of recordings, whose folds take turns; noisy: whether
+    its labels have faults.
+    """
+    corpus = "scenes from another test fold (training folds overlap)" if bank else "corpus"
+    own = [corpus] * made + ["label noise"] * (made and noisy)
+    return f"each with its own {', '.join([*own, 'initialisation'])} and order"
 
 
 def verdict_line(found: list[verdicts.Claim]) -> str:
@@ -318,7 +338,7 @@ def legend(paper: str) -> str:
 
 
 def claims_table(found: list[verdicts.Claim]) -> pd.DataFrame:
-    """One row a claim: verdict, first tested link with its interval, replicates, remark."""
+    """One row a claim: verdict, every tested link with its interval and outcome, remarks."""
     rows = []
     for c in found:
         links = "; ".join(f"{p.name}: {_shown(p)}" for p in c.parts)

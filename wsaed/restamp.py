@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from wsaed import code, corpora, runs
+from wsaed.parameters import one_line
 
 
 def group(spec: dict) -> str:
@@ -57,8 +58,7 @@ def equal(records: list[dict]) -> list[bool]:
             os.environ.pop("CACHE")
             if home:
                 os.environ["CACHE"] = home
-    scores = json.loads(json.dumps([run["scores"] for run in fresh]))
-    return [new == record["scores"] for new, record in zip(scores, records, strict=True)]
+    return [new["scores"] == known["scores"] for new, known in zip(fresh, records, strict=True)]
 
 
 def renew_cache(vouched: set[tuple[str, str]]) -> int:
@@ -68,7 +68,7 @@ def renew_cache(vouched: set[tuple[str, str]]) -> int:
         record = json.loads(path.read_text())
         now = runs.code_digest(record["spec"])
         if origin(record) in vouched and record["code"] != now:
-            path.write_text(json.dumps(record | {"code": now}))
+            runs.write_whole(path, json.dumps(record | {"code": now}))
             home = path.parent.with_name(
                 runs.key(record["spec"], record["replicate"], record["data"])
             )
@@ -94,9 +94,9 @@ def main() -> None:
         if known:
             runs.write_records(path, known)
     print(f"{renew_cache(vouched)} trained runs kept in the cache")
-    if set(found) - vouched:
+    if any(map(runs.stale, records.values())):
         sys.exit("some results are stale: make reproduce-tables, make evidence")
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)

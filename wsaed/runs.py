@@ -14,7 +14,6 @@ import os
 import platform
 import secrets
 import shutil
-import sys
 import time
 import warnings
 from functools import cache
@@ -30,8 +29,9 @@ from wsaed import code, corpora, progress, training
 from wsaed.corpora import cache_root
 from wsaed.features import FRONT_ENDS
 from wsaed.parameters import of_profile as parameters
+from wsaed.parameters import one_line
 
-RECORD = "record.json"
+RECORD, CHECKPOINT = "record.json", "checkpoint.pt"
 VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
 
 
@@ -104,11 +104,16 @@ def train_one(spec: dict, replicate: int, environment: dict | None = None) -> di
     with lock:
         done = _agreed(load(spec, replicate) is not None) if world > 1 else home.exists()
         if not done:
-            partial = home.with_name(f"{home.name}.partial" + (f".{rank}" if rank else ""))
+            first = home.with_name(f"{home.name}.partial")
+            partial = first.with_name(f"{first.name}.{rank}") if rank else first
+            if rank:  # only the first process keeps a checkpoint: all go on from there
+                shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
+            if rank and (first / CHECKPOINT).exists():
+                shutil.copy(first / CHECKPOINT, partial)
             record = _train(spec, replicate, partial)
             if rank == 0:
-                (partial / "checkpoint.pt").unlink(missing_ok=True)
+                (partial / CHECKPOINT).unlink(missing_ok=True)
                 (partial / RECORD).write_text(json.dumps(record))
                 os.replace(partial, home)
             else:
@@ -288,7 +293,7 @@ def pool():
 
 
 def check_cluster(client) -> None:
-    """Stop in one line unless every worker shares CACHE and runs the same code."""
+    """Stop in one line unless every worker shares CACHE, runs the same code and has one thread."""
     nonce, path = secrets.token_hex(8), cache_root() / "cluster-nonce"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(nonce)
@@ -298,6 +303,10 @@ def check_cluster(client) -> None:
             raise SystemExit(f"{worker} does not see CACHE={cache_root()}: give a shared folder")
         if answer[1] != mine[1]:
             raise SystemExit(f"{worker} runs other code than this machine: install the same commit")
+    for worker, threads in client.nthreads().items():
+        if threads > 1:
+            said = f"{worker} has {threads} threads, whose runs would share one random stream"
+            raise SystemExit(f"{said}: start it with --nthreads 1")
 
 
 def _worker_answer(path: str) -> tuple[str, str]:
@@ -360,16 +369,17 @@ def write_records(path: Path, records: dict) -> None:
     rows = [{k: records[key][k] for k in kept} for key in sorted(records)]
     lines = ",\n".join(json.dumps(row) for row in rows)
     head = json.dumps({"specs": specs})[:-1]
-    _write(path, f'{head},\n"records": [\n{lines}\n]}}\n')
+    write_whole(path, f'{head},\n"records": [\n{lines}\n]}}\n')
     costs = {f"{s}/{r}": rec["cost"] for (s, r), rec in sorted(records.items()) if "cost" in rec}
-    if costs:
-        beside, names = path.with_name("cost.json"), {f"{s}/{r}" for s, r in records}
-        known = json.loads(beside.read_text()) if beside.exists() else {}
-        costs = {k: v for k, v in (known | costs).items() if k in names}
-        _write(beside, json.dumps(costs, indent=0, sort_keys=True) + "\n")
+    beside, names = path.with_name("cost.json"), {f"{s}/{r}" for s, r in records}
+    known = json.loads(beside.read_text()) if beside.exists() else {}
+    costs = {k: v for k, v in (known | costs).items() if k in names}
+    if costs != known:
+        write_whole(beside, json.dumps(costs, indent=0, sort_keys=True) + "\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(text)
@@ -394,9 +404,16 @@ def main(arguments: list[str] | None = None) -> None:
     if not (code.ROOT / "params" / options.profile).is_dir():
         raise ValueError(f"params/{options.profile} does not exist: which profile?")
     found = sorted(path.stem for path in (code.ROOT / "params" / options.profile).glob("*.yaml"))
+    made = {
+        paper: importlib.import_module(f"wsaed.papers.{paper}").artefacts(options.profile)
+        for paper in found
+    }
+    known = {f"{paper}/{artefact}" for paper, every in made.items() for artefact in every}
+    if unknown := sorted(set(options.artefacts) - known):
+        raise ValueError(f"{unknown[0]} is no table or figure here: correct its name")
     jobs = []
-    for paper in found:
-        every = wanted = importlib.import_module(f"wsaed.papers.{paper}").artefacts(options.profile)
+    for paper, every in made.items():
+        wanted = every
         if options.artefacts:
             wanted = {a: s for a, s in wanted.items() if f"{paper}/{a}" in options.artefacts}
         systems = sorted({system for names in wanted.values() for system in names})
@@ -419,10 +436,13 @@ def main(arguments: list[str] | None = None) -> None:
             if failed and any(load(*run) is None for run in wishes[paper]):
                 continue
             path = results / paper / "records.json"
-            kept = path if options.resume else None
-            records = collect(paper, systems, p, min(count, p["replicates"]), kept)
+            resume = path if options.resume else None
+            records = collect(paper, systems, p, min(count, p["replicates"]), resume)
             if records and whole and count == most:
-                write_records(path, records)
+                # fewer replicates than are committed were asked for: the others stay
+                old = read_records(path).items() if options.resume else ()
+                kept = {k: v for k, v in old if k[0] in systems and k[1] >= p["replicates"]}
+                write_records(path, kept | records)
     if failed:
         raise failed
 
@@ -431,7 +451,4 @@ if __name__ == "__main__":
     # the importable module's functions, because workers can't be sent those of __main__
     from wsaed import runs
 
-    try:
-        runs.main()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        sys.exit(str(error).splitlines()[0])
+    one_line(runs.main)

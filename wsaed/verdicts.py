@@ -19,7 +19,10 @@ AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not be
 
 @dataclass(frozen=True)
 class Part:
-    """One tested link: its estimate, 95 % interval, p value and what the rule says of it."""
+    """One tested link: its estimate, its interval, p value and what the rule says of it.
+
+    The interval is of 90 % by rules E and NI, else of 95 %.
+    """
 
     name: str
     rule: str
@@ -91,52 +94,44 @@ def better(name: str, d, resampled=None) -> Part:
 
 def equivalent(name: str, d, delta: float) -> Part:
     """Rule E: two one-sided tests; the 90 % interval lies within +-delta, or wholly outside."""
-    d = np.asarray(d, float)
-    if len(d) < 2:
-        return Part(name, "E", float(d.mean()), np.nan, np.nan, np.nan, "undecided", len(d))
-    half = stats.t.ppf(0.95, len(d) - 1) * stats.sem(d)
-    low, high = d.mean() - half, d.mean() + half
-    p = max(
-        float(stats.ttest_1samp(d, -delta, alternative="greater").pvalue),
-        float(stats.ttest_1samp(d, delta, alternative="less").pvalue),
-    )
-    outcome = "undecided"
-    if -delta < low and high < delta:
-        outcome = "holds"
-    elif low > delta or high < -delta:
-        outcome = "contradicted"
-    needed = _needed_within(d, delta)
-    return Part(name, "E", float(d.mean()), float(low), float(high), p, outcome, len(d), needed)
-
-
-def _needed_within(d: np.ndarray, delta: float, high: float | None = None) -> int | None:
-    """The replicates at which this mean and spread lie within +-delta, or wholly outside.
-
-    high: the upper bound, where it is not delta.
-    """
-    counts = np.arange(2, 1001)
-    half = stats.t.ppf(0.95, counts - 1) * np.std(d, ddof=1) / np.sqrt(counts)
-    mean, high = np.mean(d), delta if high is None else high
-    reached = (mean - half > -delta) & (mean + half < high)
-    reached |= (mean + half < -delta) | (mean - half > high)
-    return int(counts[reached][0]) if reached.any() else None
+    return _within(name, "E", d, delta, delta)
 
 
 def not_worse(name: str, d, delta: float) -> Part:
     """Rule NI: the one-sided 95 % bound lies above -delta; contradicted where wholly below."""
+    return _within(name, "NI", d, delta, np.inf)
+
+
+def _within(name: str, rule: str, d, delta: float, top: float) -> Part:
+    """Rules E and NI: the 90 % interval within -delta and ``top``, or wholly outside."""
     d = np.asarray(d, float)
     if len(d) < 2:
-        return Part(name, "NI", float(d.mean()), np.nan, np.nan, np.nan, "undecided", len(d))
+        return Part(name, rule, float(d.mean()), np.nan, np.nan, np.nan, "undecided", len(d))
     half = stats.t.ppf(0.95, len(d) - 1) * stats.sem(d)
     low, high = float(d.mean() - half), float(d.mean() + half)
     p = float(stats.ttest_1samp(d, -delta, alternative="greater").pvalue)
-    outcome = "holds" if low > -delta else "contradicted" if high < -delta else "undecided"
-    needed = _needed_within(d, delta, high=np.inf)
-    return Part(name, "NI", float(d.mean()), low, high, p, outcome, len(d), needed)
+    if np.isfinite(top):
+        p = max(p, float(stats.ttest_1samp(d, top, alternative="less").pvalue))
+    outcome = "undecided"
+    if -delta < low and high < top:
+        outcome = "holds"
+    elif high < -delta or low > top:
+        outcome = "contradicted"
+    needed = _needed_within(d, delta, top)
+    return Part(name, rule, float(d.mean()), low, high, p, outcome, len(d), needed)
+
+
+def _needed_within(d: np.ndarray, delta: float, top: float) -> int | None:
+    """The replicates at which this mean and spread lie within -delta and ``top``, or outside."""
+    counts = np.arange(2, 1001)
+    half = stats.t.ppf(0.95, counts - 1) * np.std(d, ddof=1) / np.sqrt(counts)
+    reached = (np.mean(d) - half > -delta) & (np.mean(d) + half < top)
+    reached |= (np.mean(d) + half < -delta) | (np.mean(d) - half > top)
+    return int(counts[reached][0]) if reached.any() else None
 
 
 def from_draws(name: str, rule: str, estimate: float, draws: np.ndarray, replicates: int) -> Part:
-    """A part whose statistic has only a bootstrap: holds where 95 % of it lies above zero."""
+    """A part whose statistic has only a bootstrap: holds where its 95 % lie above zero."""
     low, high = np.percentile(draws, [2.5, 97.5])
     p = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
     p = float(min(1.0, max(p, 2 / len(draws))))
@@ -149,8 +144,8 @@ def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[
 
     ``testable`` maps a claim's name to the precondition that failed; such claims read "not
     testable here" and take no part in the correction. A verdict whose claim has parts at tuned
-    thresholds gets the note `AT_HALF` where those parts alone do not give the same one; a claim's
-    remarks follow.
+    thresholds gets the note `AT_HALF` where those parts alone do not give the same one, an open
+    one what they give; a claim's remarks follow.
     """
     testable = testable or {}
     counted = [c for c in claims if c.name not in testable and _countable(c)]
@@ -208,7 +203,7 @@ def _noted(claim: Claim) -> Claim:
     """A judged claim, its note saying what the verdict should be read with."""
     if claim.verdict not in ("holds", "contradicted", "undecided"):
         return claim
-    more = (_at_half_only(claim) and AT_HALF, *claim.remarks)
+    more = (_at_half_only(claim) and AT_HALF, _at_tuned(claim), *claim.remarks)
     return replace(claim, note="; ".join(filter(None, (claim.note, *more))))
 
 
@@ -218,6 +213,16 @@ def _at_half_only(claim: Claim) -> bool:
     against = claim_p(replace(claim, parts=claim.tuned))[1]
     holds = all(part.outcome == "holds" for part in claim.tuned)
     return claim.verdict != ("contradicted" if against else "holds" if holds else "undecided")
+
+
+def _at_tuned(claim: Claim) -> str:
+    """What tuned thresholds alone say of an open claim; "" where they leave it open, too."""
+    if claim.verdict != "undecided" or not claim.tuned:
+        return ""
+    if claim_p(replace(claim, parts=claim.tuned))[1]:
+        return "contradicted at tuned thresholds"
+    holds = all(part.outcome == "holds" for part in claim.tuned)
+    return "holds at tuned thresholds" if holds else ""
 
 
 def _why_undecided(claim: Claim) -> str:

@@ -7,6 +7,7 @@ Notebook: claims.ipynb.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -57,9 +58,9 @@ def unchanged(df, a: Side, b: Side, metric: str, delta: float = DELTA["f1"]) -> 
     return equivalent(_name(a, b), difference(df, a, b, metric)[0], delta)
 
 
-def no_worse(df, a: Side, b: Side, metric: str, delta: float = DELTA["f1"]) -> Part:
-    """Rule NI on a - b, by the margin of F1 unless told."""
-    return not_worse(_name(a, b), difference(df, a, b, metric)[0], delta)
+def no_worse(df, a: Side, b: Side, metric: str) -> Part:
+    """Rule NI on a - b, by the margin of F1."""
+    return not_worse(_name(a, b), difference(df, a, b, metric)[0], DELTA["f1"])
 
 
 def _name(*sides: Side) -> str:
@@ -77,6 +78,16 @@ def where_run(df, pairs: Iterable[tuple[Side, Side]], metric: str, rule=contrast
     known = set(df.index.get_level_values("system"))
     run = [pair for pair in pairs if known.issuperset(measured(side, metric)[0] for side in pair)]
     return [rule(df, *pair, metric) for pair in run]
+
+
+def unfinished(df, longer: Side, side: Side, metric: str, text: str, margin: float) -> list[str]:
+    """The remark on a baseline that longer training lifts by more than the margin, by rule S.
+
+    text: what the remark says of it, with a place for the number.
+    """
+    parts = where_run(df, [(longer, side)], metric)
+    known = [p for p in parts if p.outcome == "holds" and p.replicates >= MINIMUM]
+    return [text.format(part.estimate) for part in known if part.estimate > margin]
 
 
 def means(df, scores: dict[str, tuple[str, str]]) -> list[tuple[str, float]]:
@@ -106,6 +117,35 @@ def flips(parts: list[Part]) -> list[str]:
     """The remark `FLIPS` where one pair wins on one corpus and loses on another."""
     decided = {part.outcome for part in parts if part.replicates >= MINIMUM}
     return [FLIPS] if {"holds", "contradicted"} <= decided else []
+
+
+def longer(a: Side, b: Side, metric: str, tuned: str = "") -> dict[str, Callable]:
+    """What `links` takes to set a pair of sides beside a claim, trained three times as long.
+
+    Such systems' names begin with longer_. A remark names the pair, which need not be a link of
+    the claim, and its outcome, where that is not the one of the pair as it is; another one where
+    ``tuned``, the metric at tuned thresholds, gives another outcome still.
+    """
+    again = tuple(
+        f"longer_{side}" if isinstance(side, str) else (f"longer_{side[0]}", side[1])
+        for side in (a, b)
+    )
+
+    def more(df) -> list[Part]:
+        at_tuned = where_run(df, [again], tuned, partial(labelled, contrast)) if tuned else []
+        return where_run(df, [again], metric) + at_tuned
+
+    def remarks(df) -> list[str]:
+        before, after = (where_run(df, [pair], metric) for pair in ((a, b), again))
+        if not before or not after or after[0].replicates < MINIMUM:
+            return []
+        said, outcome = f"after longer training {before[0].name}", after[0].outcome
+        found = [f"{said}: {outcome}"] * (outcome != before[0].outcome)
+        at_tuned = where_run(df, [again], tuned) if tuned else []
+        others = [part.outcome for part in at_tuned if part.outcome != outcome]
+        return found + [f"{said}, at tuned thresholds: {other}" for other in others]
+
+    return {"more": more, "remarks": remarks}
 
 
 def links(
@@ -141,17 +181,21 @@ def links(
     return test
 
 
-def claims(tests: dict[str, tuple], df: pd.DataFrame, only: list[str] | None) -> list[Claim]:
+def claims(
+    tests: dict[str, tuple], df: pd.DataFrame, only: list[str] | None, remarks: Iterable[str] = ()
+) -> list[Claim]:
     """The claims of ``tests``, name -> (place, text, test), or those in ``only``; not yet judged.
 
     A claim that compares a system which ``df`` lacks has no parts, and its note says so.
+    ``remarks``: on every claim, after its own.
     """
     found = []
     for name, (place, text, test) in tests.items():
         if only is not None and name not in only:
             continue
         try:
-            found.append(Claim(name, place, text, *test(df)))
+            claim = Claim(name, place, text, *test(df))
+            found.append(replace(claim, remarks=[*claim.remarks, *remarks]))
         except KeyError as missing:
             note = f"these results have no {missing.args[0]}"
             found.append(Claim(name, place, text, [], note=note))

@@ -123,7 +123,8 @@ def durations_table(draws: list[list[np.ndarray]], labels, rate: float) -> pd.Da
     draws: `wsaed.postprocess.durations` of the strong clips, one a replicate.
     """
     by_class = list(zip(*draws, strict=True))
-    columns = {"class": list(labels), "events": [sum(map(len, L)) for L in by_class]}
+    head = "events, all replicates" if len(draws) > 1 else "events"
+    columns = {"class": list(labels), head: [sum(map(len, L)) for L in by_class]}
     rules = {rule: name for rule, name in RULES.items() if rule != "none"}
     for rule, name in rules.items():
         columns[f"{name}, s"] = [

@@ -55,8 +55,8 @@ PSEUDO_ERROR = 0.2703  # printed error rate of the pseudo labels
 NAMES = {
     "ss": "strong supervision",
     "ws": "weak supervision",
-    "a_f_3": "mixed, source A (the target's domain)",
-    "b_f_3": "mixed, source B (another domain)",
+    "a_f_3": "mixed, source A (for S-TSD: the target's domain)",
+    "b_f_3": "mixed, source B (for URBAN-TSD: another domain)",
     "all_silent": "all silent",
     "clip_label": "true clip labels on all frames",
     "ws_long": "weak supervision, as long as a chain",

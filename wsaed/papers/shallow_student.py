@@ -5,8 +5,6 @@ Notebooks: notebooks/shallow_student/.
 
 import os
 
-import pandas as pd
-
 from wsaed import code, runs, verdicts
 from wsaed.papers import joint_at_aed
 
@@ -17,7 +15,7 @@ DECAYS = (0.996, 0.99, 1.0, 0.99, 0.996, 0.996)  # lambda of guided learning's s
 GRID = (0.5, 0.75, 1.0, 1.5, 2.0)  # of lambda_1 and of lambda_2 (section 5.1)
 # What calibration may look at: the baselines, their training clips, their scores
 TRAINING_SPLITS = joint_at_aed.TRAINING_SPLITS
-BASELINES = ("sw_nm_ns", "labelled", "ensemble")
+BASELINES = ("sw_nm_ns", "labelled")
 CALIBRATED = ("event_f1_median", "event_f1_tuned_median", "segment_f1_median", "tagging_f1_raw")
 
 # A configuration: curriculum, pseudolabels, mask of the frame loss, SpecAugment
@@ -127,6 +125,8 @@ def lambdas(p: dict) -> dict[str, list[float]]:
     path = code.ROOT / p["grid"]  # a notebook runs in its own folder
     if not path.exists():
         raise ValueError(f"grid: {p['grid']} does not exist: make it, or leave grid empty")
+    import pandas as pd  # which training goes without
+
     trials = pd.read_csv(path)
     best = trials.loc[trials.groupby("system")["validation"].idxmax()]
     return {r.system: [r.lambda_1, r.lambda_2] for r in best.itertuples()}
@@ -146,19 +146,23 @@ def systems(p: dict) -> dict[str, dict]:
         if not os.environ.get("BANK"):
             guide = found["ensemble_again"] = teacher(p, replicate=1)
             found |= {f"{name}_again": student(p, name, guide) for name in HEADLINE}
+            for name in HEADLINE:
+                budget = found[name]["budget"] | {"steps": 3 * p["steps"]}
+                found[f"longer_{name}"] = found[name] | {"budget": budget}
     return found
 
 
 SINGLE = tuple(f"{name}_mask_sum" for name in MASK_SUM)
 AGAIN = ("ensemble_again", *(f"{name}_again" for name in HEADLINE))
+LONGER = tuple(f"longer_{name}" for name in HEADLINE)
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
     """How many of a profile's replicates a system gets: rows no claim compares get one of 3.
 
-    Another difficulty and the second teacher get what a verdict needs.
+    What stands beside a claim gets what a verdict needs.
     """
-    if system.startswith(tuple(joint_at_aed.DIFFICULTY)) or system in AGAIN:
+    if system.startswith(tuple(joint_at_aed.DIFFICULTY)) or system in AGAIN + LONGER:
         return min(wanted, verdicts.MINIMUM)
     return 1 if wanted <= 3 and system in SINGLE else wanted
 
@@ -166,8 +170,8 @@ def replicates(system: str, p: dict, wanted: int) -> int:
 def artefacts(profile: str) -> dict[str, list[str]]:
     """The systems that each table compares.
 
-    Evidence has `beside` the claims, without a notebook, two difficulties and, where one teacher
-    serves all replicates, a second one.
+    Evidence has `beside` the claims, without a notebook, two difficulties and, on the embedded
+    sounds, where one teacher serves all replicates, a second one and longer training.
     """
     curriculum = ("ef_sw_em_cs", "sw_em_cs", "hf_sw_em_cs")
     augment, mask = ("ef_sw_em_ss", "ef_sw_em_ns"), ("ef_sw_sm_cs", "ef_sw_nm_cs")
@@ -180,5 +184,5 @@ def artefacts(profile: str) -> dict[str, list[str]]:
     if profile.startswith("evidence"):
         more = [f"{level}_{s}" for level in joint_at_aed.DIFFICULTY for s in HEADLINE]
         # a bank's replicates have a teacher each: `systems` has no second one there
-        wanted["beside"] = [*more, *(AGAIN if profile == "evidence" else ())]
+        wanted["beside"] = [*more, *(AGAIN + LONGER if profile == "evidence" else ())]
     return wanted

@@ -16,6 +16,7 @@ import pandas as pd
 from wsaed import runs
 from wsaed.calibration import FIRST_SEED
 from wsaed.papers import shallow_student as paper
+from wsaed.parameters import one_line
 
 
 def grid(p: dict, names: list[str], seeds: int) -> pd.DataFrame:
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one_line(main)
