@@ -232,6 +232,14 @@ def test_longer_training_stands_beside_the_chain_where_it_was_run():
     tuned = frame({("event_f1_tuned", "longer_pts", "average"): -0.3}, more=levels)
     said = "after longer training pts (average) - gl (average), at tuned thresholds: contradicted"
     assert judged(tuned)["C2"].note == f"{said}; {unfinished}"
+    shown = report.longer_table("joint_at_aed", frame(more=levels)).set_index("system")
+    assert shown.index.tolist() == ["gl", "pts", "tfd", "tfd_afl"]
+    df = frame(more=levels)
+    for head, column in (("event F1 at 0.5", "event_f1"), ("event F1, tuned", "event_f1_tuned")):
+        for name in ("", "longer_"):
+            mean = df.loc[f"{name}pts", f"{column}_average"].mean()
+            assert shown.loc["pts", head + ", longer" * bool(name)].startswith(f"{mean:.3f} [")
+    assert report.longer_table("joint_at_aed", frame()).empty
     few = judged(frame(more=levels, replicates=4))
     assert few["C5"].note == "fewer than 5 replicates"
     table = report.preconditions("joint_at_aed", frame(more=levels))

@@ -75,11 +75,17 @@ def _judgement(paper: str, df, found: list[verdicts.Claim], missing: list[str]) 
         "### Claims\n",
         f"{report.legend(paper)}\n\n{report.reading(found)}\n",
         report.markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n",
+        *_longer(report.longer_table(paper, df)),
         "<details><summary>Beside the claims, deciding nothing</summary>\n",
         report.markdown(report.beside_table(found)) + "\n",
         *([f"Not run: {', '.join(missing)}.\n"] if missing else []),
         "</details>\n",
     ]
+
+
+def _longer(table) -> list[str]:
+    said = "Trained three times as long, in every stage, and as it is in the same replicates:\n"
+    return [said, report.markdown(table) + "\n"] if len(table) else []
 
 
 def _origin(records: dict) -> str:
@@ -111,7 +117,7 @@ def _sizes(paper: str, profile: str) -> list[str]:
     def shown(key: str, value) -> str:
         if key.endswith("front_end"):
             front_end = FRONT_ENDS[value]
-            return f"{value}: {front_end.frames_per_second:g} frames/s, {front_end.mels} mels"
+            return f"{value}: {front_end.frames_per_second:.3g} frames/s, {front_end.mels} mels"
         return "all" if key.endswith("_clips") and not value else str(value)
 
     here, full = (runs.parameters(name, paper) for name in (profile, "paper"))
@@ -122,7 +128,7 @@ def _sizes(paper: str, profile: str) -> list[str]:
         if key not in ("profile", "replicates") and value != full[key]
     ]
     table = pd.DataFrame(rows, columns=["setting", "what it is", "here", "`PROFILE=paper`"])
-    said = "Where the sizes are not the paper's (or, where it gives none, its public code's):\n"
+    said = "Where the sizes are not the paper's, or, where it prints none, the likeliest:\n"
     return [said, report.markdown(table) + "\n"] if rows else []
 
 

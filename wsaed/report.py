@@ -14,6 +14,7 @@ import seaborn as sns
 from wsaed import code, runs, verdicts
 from wsaed.corpora.sources import SPLITS
 from wsaed.methods import conditional, detection
+from wsaed.papers import comparisons
 
 NARROW = ("E", "NI")  # the rules whose intervals are of 90 %
 TITLES = {
@@ -270,6 +271,23 @@ def beside_table(found: list[verdicts.Claim]) -> pd.DataFrame:
 def _level(part: verdicts.Part):
     """Of a part's interval, in percent; "" where it has none."""
     return "" if np.isnan(part.low) else 90 if part.rule in NARROW else 95
+
+
+def longer_table(paper: str, df: pd.DataFrame) -> pd.DataFrame:
+    """A row a system that was trained three times as long, too: its scores as it is, and then.
+
+    Both are of the replicates of the longer one; empty where there is none.
+    """
+    shown = importlib.import_module(f"wsaed.papers.{paper}_claims").SHOWN
+    rows = []
+    for longer in (s for s in df.index.unique("system") if s.startswith("longer_")):
+        system = longer.removeprefix("longer_")
+        both, row = comparisons.shared(df, [system, longer]), {"system": system}
+        for column, head in shown.items():
+            row[head] = score(both, system, column)
+            row[f"{head}, longer"] = score(both, longer, column)
+        rows.append(row | {"replicates": len(both.loc[longer])})
+    return pd.DataFrame(rows)
 
 
 def setting(profile: str, p: dict, replicates: int) -> str:

@@ -29,6 +29,7 @@ from wsaed.verdicts import DELTA, Claim, Part, from_draws
 
 METRIC, TUNED = "event_f1", "event_f1_tuned"
 BESIDE = ("segment_f1", "tagging_f1")
+SHOWN = {f"{METRIC}_average": "event F1 at 0.5", f"{TUNED}_average": "event F1, tuned"}
 MARGIN, UNITS = DELTA["f1"], "F1 or correlation"  # of the estimates, for a figure
 F1_RANGE = (0.2, 0.5)  # of guided learning: off this range nothing can show
 SYSTEMS = (  # how to read the names in a claim's parts

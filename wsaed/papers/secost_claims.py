@@ -20,6 +20,7 @@ from wsaed.verdicts import DELTA, LEVEL, Claim, Part, better, from_draws
 
 METRIC = "map_noisy"
 BESIDE = ("map_clean", "mauc_noisy")
+SHOWN = {"map_noisy": "mAP, noisy labels", "map_clean": "mAP, true labels"}
 MARGIN, UNITS = DELTA["map"], "mAP, AUC, share or correlation"  # of the estimates, for a figure
 # What must hold on the baseline alone before a teacher can be expected to help.
 MISSING_AUC, MAP_RANGE = 0.70, (0.3, 0.6)
