@@ -166,24 +166,6 @@ def test_second_teacher_difficulties_and_controls_stand_beside_where_they_were_r
     assert not any("mask_sum" in p.name for c in judged(frame()).values() for p in c.beside)
 
 
-def test_longer_training_stands_beside_the_headline_where_it_was_run():
-    levels = {"longer_ef_sw_em_cs": 0.5, "longer_sw_nm_ns": 0.3}
-    found = judged(frame(more=levels))
-    name = "longer_ef_sw_em_cs (median) - longer_sw_nm_ns (median)"
-    beside = {p.name: p.outcome for p in found["B1"].beside}
-    assert beside[name] == beside[f"{name}, event_f1_tuned"] == "holds"
-    assert found["B1"].verdict == "holds" and found["B1"].note == ""
-    name = "longer_ef_sw_em_cs (median) - ensemble (median)"
-    assert {p.name: p.outcome for p in found["B3"].beside}[name] == "holds"
-    turned = judged(frame(more=levels | {"longer_sw_nm_ns": 0.6}))["B1"]
-    said = "after longer training ef_sw_em_cs (median) - sw_nm_ns (median): contradicted"
-    assert turned.verdict == "holds" and turned.note == said
-    systems = paper.systems(LAPTOP)
-    for name in paper.HEADLINE:
-        steps = [systems[s]["budget"].pop("steps") for s in (name, f"longer_{name}")]
-        assert steps[1] == 3 * steps[0] and systems[name] == systems[f"longer_{name}"]
-
-
 def test_a_missing_system_is_named_and_only_its_claims_fall():
     found = judged(frame().drop("ef_sw_em_ss"))
     assert found["B4"].note == "these results have no ef_sw_em_ss"

@@ -450,7 +450,6 @@ def test_longer_training_is_that_of_every_stage():
         (joint_at_aed, "harder_gl"),
         (shallow_student, "easier_sw_nm_ns"),
         (shallow_student, "sw_nm_ns_again"),
-        (shallow_student, "longer_sw_nm_ns"),
         (mixed_tsd, "harder_ws"),
     ],
 )

@@ -146,23 +146,19 @@ def systems(p: dict) -> dict[str, dict]:
         if not os.environ.get("BANK"):
             guide = found["ensemble_again"] = teacher(p, replicate=1)
             found |= {f"{name}_again": student(p, name, guide) for name in HEADLINE}
-            for name in HEADLINE:
-                budget = found[name]["budget"] | {"steps": 3 * p["steps"]}
-                found[f"longer_{name}"] = found[name] | {"budget": budget}
     return found
 
 
 SINGLE = tuple(f"{name}_mask_sum" for name in MASK_SUM)
 AGAIN = ("ensemble_again", *(f"{name}_again" for name in HEADLINE))
-LONGER = tuple(f"longer_{name}" for name in HEADLINE)
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
     """How many of a profile's replicates a system gets: rows no claim compares get one of 3.
 
-    What stands beside a claim gets what a verdict needs.
+    Another difficulty and the second teacher get what a verdict needs.
     """
-    if system.startswith(tuple(joint_at_aed.DIFFICULTY)) or system in AGAIN + LONGER:
+    if system.startswith(tuple(joint_at_aed.DIFFICULTY)) or system in AGAIN:
         return min(wanted, verdicts.MINIMUM)
     return 1 if wanted <= 3 and system in SINGLE else wanted
 
@@ -170,8 +166,8 @@ def replicates(system: str, p: dict, wanted: int) -> int:
 def artefacts(profile: str) -> dict[str, list[str]]:
     """The systems that each table compares.
 
-    Evidence has `beside` the claims, without a notebook, two difficulties and, on the embedded
-    sounds, where one teacher serves all replicates, a second one and longer training.
+    Evidence has `beside` the claims, without a notebook, two difficulties and, where one teacher
+    serves all replicates, a second one.
     """
     curriculum = ("ef_sw_em_cs", "sw_em_cs", "hf_sw_em_cs")
     augment, mask = ("ef_sw_em_ss", "ef_sw_em_ns"), ("ef_sw_sm_cs", "ef_sw_nm_cs")
@@ -184,5 +180,5 @@ def artefacts(profile: str) -> dict[str, list[str]]:
     if profile.startswith("evidence"):
         more = [f"{level}_{s}" for level in joint_at_aed.DIFFICULTY for s in HEADLINE]
         # a bank's replicates have a teacher each: `systems` has no second one there
-        wanted["beside"] = [*more, *(AGAIN + LONGER if profile == "evidence" else ())]
+        wanted["beside"] = [*more, *(AGAIN if profile == "evidence" else ())]
     return wanted
