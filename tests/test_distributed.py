@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
-from wsaed import code, runs
+from wsaed import code, pool, runs
 
 JOB = ROOT / "tests" / "distributed_job.py"
 
@@ -128,9 +128,9 @@ def test_a_cluster_that_does_not_share_the_cache_is_refused(cache):  # noqa: F81
             return {"tcp://far:1": 4}
 
     with pytest.raises(SystemExit, match=r"tcp://far:1 has 4 threads.*--nthreads 1"):
-        runs.check_cluster(Threads())
+        pool.check_cluster(Threads())
     with pytest.raises(SystemExit, match="tcp://far:1 does not see CACHE="):
-        runs.check_cluster(Cluster())
+        pool.check_cluster(Cluster())
 
 
 @pytest.mark.parametrize("module", ["wsaed.losses", "wsaed.methods.secost", "wsaed.nets.tsdnet"])
@@ -151,4 +151,4 @@ def test_a_worker_with_other_code_is_refused(cache, monkeypatch, module):  # noq
             return {"tcp://far:1": answer}
 
     with pytest.raises(SystemExit, match="runs other code"):
-        runs.check_cluster(Cluster())
+        pool.check_cluster(Cluster())

@@ -9,9 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from wsaed.papers.comparisons import AFTER, FLIPS
 from wsaed.verdicts import Claim
 
 DECIDED = ("holds", "contradicted", "undecided")
+TURNS = "* other training or clips say otherwise"
 SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", "not testable here": "–"}
 
 
@@ -75,18 +77,25 @@ def overview(judged: dict[str, dict[str, list[Claim]]], sets: list[str], titles:
                 sign, color = _look(c.verdict)
                 ax.scatter(column, y, area, color=color, marker="s")
                 style = dict(ha="center", va="center", color="white", weight="bold")
-                ax.text(column, y, sign, size=size, **style)
+                otherwise = place == 0 and c.verdict in DECIDED and turns(c)
+                ax.text(column, y, sign + "*" * otherwise, size=size, **style)
                 if place == 0:
                     ax.text(column, row - 0.42, c.name, ha="center", size=9)
     ax.set_yticks(range(len(judged)), [titles[paper].split(":")[0] for paper in judged])
     for verdict, sign in SIGNS.items():
         ax.scatter([], [], 150, color=_look(verdict)[1], marker="s", label=f"{sign} {verdict}")
     ax.scatter([], [], 150, color="0.82", marker="s", label="· no verdict yet")
-    fig.legend(loc="outside lower center", ncols=len(SIGNS) + 1)
+    ax.plot([], [], ls="", label=TURNS)
+    fig.legend(loc="outside lower center", ncols=len(SIGNS) + 2)
     ax.set(xlim=(-0.6, most - 0.4), ylim=(len(judged) - 0.4, -0.65), xticks=[])
     ax.grid(False)
     sns.despine(ax=ax, left=True, bottom=True)
     return fig
+
+
+def turns(claim: Claim) -> bool:
+    """Whether a run beside a claim, trained longer or on other clips, says otherwise."""
+    return any(remark.startswith((AFTER, FLIPS)) for remark in claim.remarks)
 
 
 def _look(verdict: str) -> tuple:

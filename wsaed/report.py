@@ -337,7 +337,10 @@ def preconditions(paper: str, df: pd.DataFrame) -> pd.DataFrame:
 
 
 def conclusion(paper: str) -> str:
-    """What the committed evidence says of a paper: a line a precondition, a line a claim."""
+    """What the committed evidence says of a paper: a line a precondition, a line a claim.
+
+    Behind a claim stand its remarks; those that all claims share stand once, before them.
+    """
     evidence = committed(paper)
     if evidence.empty:
         return "No evidence records are committed yet, so there is nothing to conclude."
@@ -346,8 +349,14 @@ def conclusion(paper: str) -> str:
         + (f", needed {row.needed}: {'met' if row.met else 'not met'}" if row.needed else "")
         for row in preconditions(paper, evidence).itertuples()
     ]
-    said = [f"{c.name:4} {answer(c):18} {c.text}" for c in claims(paper, evidence)]
-    return "\n".join(asked + said)
+    judged = claims(paper, evidence)
+    shared = [r for r in judged[0].remarks if all(r in c.remarks for c in judged)]
+    said = [
+        f"{c.name:4} {answer(c):18} {c.text}"
+        + "".join(f" ({remark})" for remark in c.remarks if remark not in shared)
+        for c in judged
+    ]
+    return "\n".join([*asked, *(f"of all claims: {remark}" for remark in shared), *said])
 
 
 def legend(paper: str) -> str:

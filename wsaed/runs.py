@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import platform
-import secrets
 import shutil
 import time
 import warnings
@@ -30,6 +29,7 @@ from wsaed.corpora import cache_root
 from wsaed.features import FRONT_ENDS
 from wsaed.parameters import of_profile as parameters
 from wsaed.parameters import one_line
+from wsaed.pool import pool
 
 RECORD, CHECKPOINT = "record.json", "checkpoint.pt"
 VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
@@ -271,50 +271,6 @@ def _features(spec: dict, replicate: int, front_end: str, part: int, parts: int,
         raise RuntimeError(f"the features of {name} could not be made: {reason}") from error
 
 
-@contextlib.contextmanager
-def pool():
-    """joblib's pool over this machine's cores (JOBS), or a Dask cluster (DASK=tcp://host:port)."""
-    address = os.environ.get("DASK")
-    # else glibc gives a step's buffers back to the system and takes them again, step by step:
-    # up to a third of its time. The workers that start from here on read it.
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(512 << 20))
-    if not address:
-        jobs = int(os.environ.get("JOBS") or joblib.cpu_count())
-        jobs = 1 if "RANK" in os.environ else jobs
-        yield joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="all")
-        return
-    from distributed import Client
-
-    with Client(address, set_as_default=True) as client:
-        check_cluster(client)
-        with joblib.parallel_config("dask"):
-            yield joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
-
-
-def check_cluster(client) -> None:
-    """Stop in one line unless every worker shares CACHE, runs the same code and has one thread."""
-    nonce, path = secrets.token_hex(8), cache_root() / "cluster-nonce"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(nonce)
-    mine = _worker_answer(str(path))
-    for worker, answer in client.run(_worker_answer, str(path)).items():
-        if answer[0] != mine[0]:
-            raise SystemExit(f"{worker} does not see CACHE={cache_root()}: give a shared folder")
-        if answer[1] != mine[1]:
-            raise SystemExit(f"{worker} runs other code than this machine: install the same commit")
-    for worker, threads in client.nthreads().items():
-        if threads > 1:
-            said = f"{worker} has {threads} threads, whose runs would share one random stream"
-            raise SystemExit(f"{said}: start it with --nthreads 1")
-
-
-def _worker_answer(path: str) -> tuple[str, str]:
-    text = Path(path).read_text() if Path(path).exists() else ""
-    every = (p.relative_to(code.ROOT).with_suffix("") for p in code.ROOT.glob("wsaed/**/*.py"))
-    return text, code.digest([".".join(name.parts) for name in every])
-
-
 def wished(paper: str, names: list[str], p: dict, replicates: int) -> dict:
     """{(system, replicate): spec} of a paper's systems, replicate by replicate."""
     module = importlib.import_module(f"wsaed.papers.{paper}")
@@ -364,7 +320,7 @@ def read_records(path: Path) -> dict:
 
 def write_records(path: Path, records: dict) -> None:
     """Write records whole or not at all; machine and times go to cost.json beside it."""
-    specs = {record["system"]: record["spec"] for record in records.values()}
+    specs = {key[0]: records[key]["spec"] for key in sorted(records)}
     kept = ("system", "replicate", "code", "data", "versions", "scores")
     rows = [{k: records[key][k] for k in kept} for key in sorted(records)]
     lines = ",\n".join(json.dumps(row) for row in rows)

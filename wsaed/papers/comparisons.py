@@ -18,6 +18,7 @@ from wsaed.verdicts import DELTA, MINIMUM, Claim, Part, better, equivalent, not_
 Side = str | tuple[str, str]
 # The remark on a headline that wins on one corpus and loses on another
 FLIPS = "depends on difficulty"
+AFTER = "after longer training"  # begins the remark on a pair that turns round with it
 
 
 def values(df: pd.DataFrame, system: str, metric: str) -> np.ndarray:
@@ -139,7 +140,7 @@ def longer(a: Side, b: Side, metric: str, tuned: str = "") -> dict[str, Callable
         before, after = (where_run(df, [pair], metric) for pair in ((a, b), again))
         if not before or not after or after[0].replicates < MINIMUM:
             return []
-        said, outcome = f"after longer training {before[0].name}", after[0].outcome
+        said, outcome = f"{AFTER} {before[0].name}", after[0].outcome
         found = [f"{said}: {outcome}"] * (outcome != before[0].outcome)
         at_tuned = where_run(df, [again], tuned) if tuned else []
         others = [part.outcome for part in at_tuned if part.outcome != outcome]
