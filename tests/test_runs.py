@@ -222,19 +222,25 @@ def test_evidence_of_fewer_replicates_keeps_the_others(tmp_path, monkeypatch):
     row = dict(code="", data="", versions={}, scores={}, spec={})
     committed = {("base", r): row | {"system": "base", "replicate": r} for r in range(5)}
     committed |= {("dropped", 4): row | {"system": "dropped", "replicate": 4}}
+    other = {"system": "smoothed", "spec": {"other": "sizes"}}
+    committed |= {("smoothed", r): row | other | {"replicate": r} for r in (0, 4)}
     path = tmp_path / "secost" / "records.json"
     runs.write_records(path, committed)
 
     def collect(paper, names, p, replicates, resume):
-        return {k: v for k, v in committed.items() if k[0] in names and k[1] < replicates}
+        new = {"smoothed": {"spec": {"new": "sizes"}}}
+        known = {k: v for k, v in committed.items() if k[0] in names and k[1] < replicates}
+        return {k: v | new.get(k[0], {}) for k, v in known.items()}
 
     monkeypatch.setattr(runs, "collect", collect)
     options = ["--profile", "evidence", "--results", str(tmp_path), "--replicates", "2"]
     runs.main([*options, "--resume"])
-    assert list(runs.read_records(path)) == [("base", r) for r in range(5)]
+    found = runs.read_records(path)
+    assert list(found) == [*(("base", r) for r in range(5)), ("smoothed", 0)]
+    assert found["smoothed", 0]["spec"] == {"new": "sizes"}, "a record of another spec stayed"
     monkeypatch.setattr(runs, "train", lambda wanted, title: None)
     runs.main(options)
-    assert list(runs.read_records(path)) == [("base", 0), ("base", 1)], "that is another profile's"
+    assert list(runs.read_records(path)) == [("base", 0), ("base", 1), ("smoothed", 0)]
 
 
 def test_an_unknown_artefact_is_named(tmp_path):

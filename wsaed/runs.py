@@ -318,6 +318,10 @@ def read_records(path: Path) -> dict:
     return {(row["system"], row["replicate"]): row for row in rows}
 
 
+def _spec_of(records: dict, system: str) -> dict | None:
+    return records.get((system, 0), {}).get("spec")
+
+
 def write_records(path: Path, records: dict) -> None:
     """Write records whole or not at all; machine and times go to cost.json beside it."""
     specs = {key[0]: records[key]["spec"] for key in sorted(records)}
@@ -396,8 +400,12 @@ def main(arguments: list[str] | None = None) -> None:
             records = collect(paper, systems, p, min(count, p["replicates"]), resume)
             if records and whole and count == most:
                 # fewer replicates than are committed were asked for: the others stay
-                old = read_records(path).items() if options.resume else ()
-                kept = {k: v for k, v in old if k[0] in systems and k[1] >= p["replicates"]}
+                old = read_records(path) if options.resume else {}
+                kept = {
+                    (system, r): record
+                    for (system, r), record in old.items()
+                    if r >= p["replicates"] and _spec_of(records, system) == record["spec"]
+                }
                 write_records(path, kept | records)
     if failed:
         raise failed
