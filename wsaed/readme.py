@@ -89,20 +89,22 @@ def _longer(table) -> list[str]:
 
 
 def _origin(records: dict) -> str:
-    specs = [record["spec"] for record in records.values()]
-    corpus, counts = specs[0]["corpus"], {r for _, r in records}
-    source = "embedded" if corpus["name"] == "soundscapes" else "recordings"
-    if corpus.get("bank"):
-        source = f"the folder of recordings `{corpus['bank']}`"
+    specs = {system: record["spec"] for (system, _), record in records.items()}
+    corpus, counts = next(iter(specs.values()))["corpus"], {r for _, r in records}
+    made, bank = corpus["name"] == "soundscapes", corpus.get("bank")
+    source = "embedded" if made else "recordings"
+    if bank:
+        source = f"the folder of recordings `{bank}`"
     told = [split for split in SPLITS if split not in ("validation", "references")]
     splits = [split for split in told if split in corpus]
     named = {"train": "training"}
     *sizes, last = (f"{corpus[split] or 'all'} {named.get(split, split)}" for split in splits)
-    bank, noisy = corpus.get("bank"), corpus.get("shape") == "ontology"
-    pinned = any("replicate" in run for spec in specs for run in report.runs_of(spec).values())
+    noisy = corpus.get("shape") == "ontology"
+    every = (run for spec in specs.values() for run in report.runs_of(spec).values())
+    pinned = any("replicate" in run for run in every)
     return (
         f"Corpus: {corpus['name']} ({source}), {', '.join(sizes)} and {last} clips, "
-        f"{len(counts)} replicates, {report.draws(source != 'recordings', bank, noisy)}."
+        f"{len(counts)} replicates, {report.draws(made, bank, noisy)}."
         f"{f' {report.ONE_TEACHER}' if pinned else ''} "
         "Absolute values compare with the paper's only on the paper's corpus."
     )

@@ -278,12 +278,11 @@ def longer_table(paper: str, df: pd.DataFrame) -> pd.DataFrame:
 
     Both are of the replicates of the longer one; empty where there is none.
     """
-    shown = importlib.import_module(f"wsaed.papers.{paper}_claims").SHOWN
-    rows = []
+    module, rows = importlib.import_module(f"wsaed.papers.{paper}_claims"), []
     for longer in (s for s in df.index.unique("system") if s.startswith("longer_")):
         system = longer.removeprefix("longer_")
         both, row = comparisons.shared(df, [system, longer]), {"system": system}
-        for column, head in shown.items():
+        for column, head in module.SHOWN.items():
             row[head] = score(both, system, column)
             row[f"{head}, longer"] = score(both, longer, column)
         rows.append(row | {"replicates": len(both.loc[longer])})

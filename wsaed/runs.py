@@ -318,10 +318,6 @@ def read_records(path: Path) -> dict:
     return {(row["system"], row["replicate"]): row for row in rows}
 
 
-def _spec_of(records: dict, system: str) -> dict | None:
-    return records.get((system, 0), {}).get("spec")
-
-
 def write_records(path: Path, records: dict) -> None:
     """Write records whole or not at all; machine and times go to cost.json beside it."""
     specs = {key[0]: records[key]["spec"] for key in sorted(records)}
@@ -401,11 +397,9 @@ def main(arguments: list[str] | None = None) -> None:
             if records and whole and count == most:
                 # fewer replicates than are committed were asked for: the others stay
                 old = read_records(path) if options.resume else {}
-                kept = {
-                    (system, r): record
-                    for (system, r), record in old.items()
-                    if r >= p["replicates"] and _spec_of(records, system) == record["spec"]
-                }
+                old = {k: v for k, v in old.items() if k[1] >= p["replicates"]}
+                today = {k[0]: records[k[0], 0]["spec"] for k in old if (k[0], 0) in records}
+                kept = {k: v for k, v in old.items() if today.get(k[0]) == v["spec"]}
                 write_records(path, kept | records)
     if failed:
         raise failed

@@ -203,26 +203,20 @@ def _noted(claim: Claim) -> Claim:
     """A judged claim, its note saying what the verdict should be read with."""
     if claim.verdict not in ("holds", "contradicted", "undecided"):
         return claim
-    more = (_at_half_only(claim) and AT_HALF, _at_tuned(claim), *claim.remarks)
+    more = (_at_tuned(claim), *claim.remarks)
     return replace(claim, note="; ".join(filter(None, (claim.note, *more))))
 
 
-def _at_half_only(claim: Claim) -> bool:
-    if not claim.tuned or claim.verdict == "undecided":
-        return False
+def _at_tuned(claim: Claim) -> str:
+    """What to note where tuned thresholds alone do not give the verdict; "" where they do."""
+    if not claim.tuned:
+        return ""
     against = claim_p(replace(claim, parts=claim.tuned))[1]
     holds = all(part.outcome == "holds" for part in claim.tuned)
-    return claim.verdict != ("contradicted" if against else "holds" if holds else "undecided")
-
-
-def _at_tuned(claim: Claim) -> str:
-    """What tuned thresholds alone say of an open claim; "" where they leave it open, too."""
-    if claim.verdict != "undecided" or not claim.tuned:
+    said = "contradicted" if against else "holds" if holds else "undecided"
+    if said == claim.verdict:
         return ""
-    if claim_p(replace(claim, parts=claim.tuned))[1]:
-        return "contradicted at tuned thresholds"
-    holds = all(part.outcome == "holds" for part in claim.tuned)
-    return "holds at tuned thresholds" if holds else ""
+    return f"{said} at tuned thresholds" if claim.verdict == "undecided" else AT_HALF
 
 
 def _why_undecided(claim: Claim) -> str:

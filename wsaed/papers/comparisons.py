@@ -81,14 +81,15 @@ def where_run(df, pairs: Iterable[tuple[Side, Side]], metric: str, rule=contrast
     return [rule(df, *pair, metric) for pair in run]
 
 
-def unfinished(df, longer: Side, side: Side, metric: str, text: str, margin: float) -> list[str]:
+def unfinished(df, longer: Side, side: Side, metric: str, margin: float, text: str) -> list[str]:
     """The remark on a baseline that longer training lifts by more than the margin, by rule S.
 
-    text: what the remark says of it, with a place for the number.
+    text: how much training adds what, with a place for the number.
     """
     parts = where_run(df, [(longer, side)], metric)
     known = [p for p in parts if p.outcome == "holds" and p.replicates >= MINIMUM]
-    return [text.format(part.estimate) for part in known if part.estimate > margin]
+    said = f"training was unfinished: {text}"
+    return [said.format(part.estimate) for part in known if part.estimate > margin]
 
 
 def means(df, scores: dict[str, tuple[str, str]]) -> list[tuple[str, float]]:
@@ -120,33 +121,26 @@ def flips(parts: list[Part]) -> list[str]:
     return [FLIPS] if {"holds", "contradicted"} <= decided else []
 
 
-def longer(a: Side, b: Side, metric: str, tuned: str = "") -> dict[str, Callable]:
-    """What `links` takes to set a pair of sides beside a claim, trained three times as long.
+def trained_longer(df, pair: tuple[Side, Side], metric: str, tuned: str = ""):
+    """(parts, remarks) of a pair of sides trained three times as long, where that was run.
 
     Such systems' names begin with longer_. A remark names the pair, which need not be a link of
-    the claim, and its outcome, where that is not the one of the pair as it is; another one where
+    a claim, and its outcome, where that is not the one of the pair as it is; another one where
     ``tuned``, the metric at tuned thresholds, gives another outcome still.
     """
     again = tuple(
         f"longer_{side}" if isinstance(side, str) else (f"longer_{side[0]}", side[1])
-        for side in (a, b)
+        for side in pair
     )
-
-    def more(df) -> list[Part]:
-        at_tuned = where_run(df, [again], tuned, partial(labelled, contrast)) if tuned else []
-        return where_run(df, [again], metric) + at_tuned
-
-    def remarks(df) -> list[str]:
-        before, after = (where_run(df, [pair], metric) for pair in ((a, b), again))
-        if not before or not after or after[0].replicates < MINIMUM:
-            return []
-        said, outcome = f"{AFTER} {before[0].name}", after[0].outcome
-        found = [f"{said}: {outcome}"] * (outcome != before[0].outcome)
-        at_tuned = where_run(df, [again], tuned) if tuned else []
-        others = [part.outcome for part in at_tuned if part.outcome != outcome]
-        return found + [f"{said}, at tuned thresholds: {other}" for other in others]
-
-    return {"more": more, "remarks": remarks}
+    before, after = (where_run(df, [sides], metric) for sides in (pair, again))
+    at_tuned = where_run(df, [again], tuned, partial(labelled, contrast)) if tuned else []
+    parts = after + at_tuned
+    if not before or not after or after[0].replicates < MINIMUM:
+        return parts, []
+    said, outcome = f"{AFTER} {before[0].name}", after[0].outcome
+    remarks = [f"{said}: {outcome}"] * (outcome != before[0].outcome)
+    others = [part.outcome for part in at_tuned if part.outcome != outcome]
+    return parts, remarks + [f"{said}, at tuned thresholds: {other}" for other in others]
 
 
 def links(
@@ -156,6 +150,7 @@ def links(
     tuned: str = "",
     more=lambda df: [],
     headline=(),
+    longer=None,
     remarks=lambda df: [],
 ) -> Callable:
     """The test of a claim that is one contrast or several: (rule, a, b) each.
@@ -163,7 +158,8 @@ def links(
     beside: other metrics of the same contrasts, where ``df`` has them; ``more(df)``: further parts
     beside them; ``tuned``: the metric at tuned thresholds, put to the claim's own rules.
     ``headline``: the pairs of sides that are the paper's headline as it is, easier and harder,
-    beside them, too, with a remark where it flips; ``remarks(df)``: further ones.
+    beside them, too, with a remark where it flips; ``longer``: a pair of sides that stands there
+    as `trained_longer` has it; ``remarks(df)``: further ones.
     A test gives a claim's (parts, parts beside, parts at tuned thresholds, remarks) from a frame.
     """
 
@@ -177,7 +173,9 @@ def links(
         ]
         again = [labelled(rule, df, a, b, tuned) for rule, a, b in links if tuned]
         levels = where_run(df, headline, metric)
-        return parts, others + more(df) + levels, again, flips(levels) + remarks(df)
+        later, turned = trained_longer(df, longer, metric, tuned) if longer else ([], [])
+        beside_them = others + more(df) + later + levels
+        return parts, beside_them, again, flips(levels) + turned + remarks(df)
 
     return test
 

@@ -52,25 +52,21 @@ def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
     A claim that compares a system which ``df`` lacks has no parts, and its note says so.
     """
     sides = _side("longer_gl"), _side("gl")
-    text = "training was unfinished: three times as much adds {:.2f} to GL"
-    remarks = comparisons.unfinished(df, *sides, METRIC, text, MARGIN)
+    text = "three times as much adds {:.2f} to GL"
+    remarks = comparisons.unfinished(df, *sides, METRIC, MARGIN, text)
     return comparisons.claims(CLAIMS, df, only, remarks)
 
 
-def _event_f1(*pairs: tuple, rule=contrast, beside=BESIDE, **more):
+def _event_f1(*pairs: tuple, rule=contrast, beside=BESIDE, longer=(), **more):
     """The test of a claim on event F1: one rule on each pair of sides."""
-    every = [(rule, *(_side(one) for one in pair)) for pair in pairs]
+    every = [(rule, *map(_side, pair)) for pair in pairs]
+    more |= {"longer": tuple(map(_side, longer))}
     return links(*every, metric=METRIC, beside=beside, tuned=TUNED, **more)
 
 
 def _side(one) -> tuple[str, str]:
     """A side with its post-processing: the average windows unless it says another."""
     return (one, "average") if isinstance(one, str) else one
-
-
-def _longer(a, b) -> dict:
-    """As `comparisons.longer`, on event F1."""
-    return comparisons.longer(_side(a), _side(b), METRIC, TUNED)
 
 
 def _own_processing(df) -> list[Part]:
@@ -82,12 +78,11 @@ def _full_system(df) -> tuple[list[Part], list[Part], list[Part], list[str]]:
     """C8: all three scores; beside them, longer training and the two difficulties, where run."""
     sides = ("tfd_afl", "esp"), ("gl", "average")
     parts = [labelled(contrast, df, *sides, metric) for metric in (METRIC, *BESIDE)]
-    longer = _longer(*sides)
+    later, turned = comparisons.trained_longer(df, sides, METRIC, TUNED)
     pairs = ([(f"{level}_{s}", processing) for s, processing in sides] for level in DIFFICULTY)
     levels = where_run(df, pairs, METRIC)
     tuned = [labelled(contrast, df, *sides, TUNED), *parts[1:]]
-    remarks = flips([parts[0], *levels]) + longer["remarks"](df)
-    return parts, longer["more"](df) + levels, tuned, remarks
+    return parts, later + levels, tuned, flips([parts[0], *levels]) + turned
 
 
 def durations() -> np.ndarray:
@@ -191,7 +186,7 @@ CLAIMS = {  # name: (place, claim, test), a test gives what `links` says
     "C2": (
         "table 1",
         "PTS beats GL",
-        _event_f1(("pts", "gl"), **_longer("pts", "gl")),
+        _event_f1(("pts", "gl"), longer=("pts", "gl")),
     ),
     "C3": (
         "table 1",
@@ -200,7 +195,7 @@ CLAIMS = {  # name: (place, claim, test), a test gives what `links` says
             ("tfd", "dfd_d"),
             ("dfd_d", "dfd_mse"),
             ("dfd_mse", "pts"),
-            **_longer("tfd", "pts"),
+            longer=("tfd", "pts"),
         ),
     ),
     "C4a": (
@@ -216,7 +211,7 @@ CLAIMS = {  # name: (place, claim, test), a test gives what `links` says
     "C5": (
         "table 1",
         "adaptive focal loss adds to TFD",
-        _event_f1(("tfd_afl", "tfd"), **_longer("tfd_afl", "tfd")),
+        _event_f1(("tfd_afl", "tfd"), longer=("tfd_afl", "tfd")),
     ),
     "C6": (
         "tables 1 and 2",

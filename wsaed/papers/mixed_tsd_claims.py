@@ -29,7 +29,6 @@ from wsaed.verdicts import DELTA, Claim, Part, better, from_draws
 
 METRIC, SEGMENT, PAPER = "event_f1", "segment_f1", "event_f1_paper"
 TUNED = "event_f1_tuned"
-SHOWN = {METRIC: "event F1", TUNED: "event F1, tuned"}
 MARGIN, UNITS = DELTA["f1"], "F1 or share"  # of the estimates, for a figure
 GAP = 0.05  # clean event F1 by which strong labels must beat weak ones
 SCALE = (0.2, 0.5)  # event F1 of strong labels that calibration aimed at

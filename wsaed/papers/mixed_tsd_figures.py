@@ -23,7 +23,6 @@ SCORES = {  # column of a record -> head of a table
     "segment_f1": "segment F1",
 }
 PRINTED = {"segment_f1": 0, "event_f1_paper": 1}  # score -> place among the paper's two numbers
-PRINTED_AS = {"segment_f1": "segment F1", "event_f1_paper": "event F1"}  # head, after "paper"
 LABEL_ERRORS = {"": "share of wrong frames", "_balanced": "balanced error"}
 RIVALS = {"silent_error": "all silent", "clip_label_error": "true clip labels on all frames"}
 SOURCES = {"a_source": "source A alone", "b_source": "source B alone"}
@@ -41,10 +40,10 @@ def table(df, specs: dict, names: dict[str, str], printed: dict[str, tuple]) -> 
     rows = []
     for system, name in names.items():
         row = {"system": name}
+        stated = [f"{v:.3f}" for v in printed.get(system, ())] or ["", ""]
         for metric in ("event_f1_paper", "event_f1", "event_f1_tuned", "segment_f1"):
             if metric in PRINTED:
-                stated = [f"{v:.3f}" for v in printed.get(system, ())] or ["", ""]
-                row[f"paper {PRINTED_AS[metric]}"] = stated[PRINTED[metric]]
+                row[f"paper {SCORES[metric].partition(',')[0]}"] = stated[PRINTED[metric]]
             row[SCORES[metric]] = report.score(df, system, metric)
         cost = {"replicates": len(df.loc[system]), "epochs": report.epochs(specs[system])}
         rows.append(row | cost)

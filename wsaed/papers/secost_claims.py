@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from wsaed.papers import comparisons
-from wsaed.papers.comparisons import contrast, difference, links, longer, shared, spearman
+from wsaed.papers.comparisons import contrast, difference, links, shared, spearman
 from wsaed.papers.secost import DIFFICULTY, NOISE_LEVELS
 from wsaed.verdicts import DELTA, LEVEL, Claim, Part, better, from_draws
 
@@ -54,26 +54,21 @@ def claims(df: pd.DataFrame, only: list[str] | None = None) -> list[Claim]:
 
     A claim that compares a system which ``df`` lacks has no parts, and its note says so.
     """
-    text = "training was unfinished: {} times as much adds {{:.3f}} to the base"
-    for system, times in (("longer_base", "three"), ("base_long", "five")):
-        told = text.format(times)
-        if remarks := comparisons.unfinished(df, system, "base", METRIC, told, MARGIN):
-            break
+
+    def unfinished(system: str, times: str) -> list[str]:
+        text = f"{times} times as much adds {{:.3f}} to the base"
+        return comparisons.unfinished(df, system, "base", METRIC, MARGIN, text)
+
+    remarks = unfinished("longer_base", "three") or unfinished("base_long", "five")
     return comparisons.claims(CLAIMS, df, only, remarks)
 
 
-def _pair(a: str, b: str, more=lambda df: [], **others):
-    """The test of a claim that is one contrast: other metrics, controls, longer training beside."""
-    again = longer(a, b, METRIC)
-
-    def further(df):
-        return more(df) + again["more"](df)
-
-    others |= {"beside": BESIDE, "more": further, "remarks": again["remarks"]}
-    return links((contrast, a, b), metric=METRIC, **others)
-
-
 _links = partial(links, metric=METRIC, beside=BESIDE)
+
+
+def _pair(a: str, b: str, **more):
+    """The test of a claim that is one contrast: other metrics, controls, longer training beside."""
+    return _links((contrast, a, b), longer=(a, b), **more)
 
 
 HEADLINE = [("variable_4", "base"), *((f"{level}_4", f"{level}_0") for level in DIFFICULTY)]
@@ -299,7 +294,7 @@ CLAIMS = {  # name: (place, claim, test), a test gives what `links` says
         _links(
             (contrast, "alpha_0.3", "alpha_0"),
             (contrast, "alpha_0.3", "base_again"),
-            **longer("alpha_0.3", "base_again", METRIC),
+            longer=("alpha_0.3", "base_again"),
         ),
     ),
     "A5": (

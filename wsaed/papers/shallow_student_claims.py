@@ -28,7 +28,6 @@ from wsaed.verdicts import DELTA, Claim, Part, better
 
 METRIC, TUNED, RULE = "event_f1", "event_f1_tuned", "median"
 VALIDATION = "event_f1_validation"  # of the best epoch, which these very clips chose
-SHOWN = {f"{METRIC}_{RULE}": "event F1 at 0.5", f"{TUNED}_{RULE}": "event F1, tuned"}
 MARGIN, UNITS = DELTA["f1"], "F1"  # of the estimates, for a figure
 F1_RANGE = (0.2, 0.5)  # of a baseline or a teacher: off this range nothing can show
 RISING = "validation was still rising"  # the remark on students that more steps would help
