@@ -240,7 +240,7 @@ check-results: $(ENV) ## hold the committed results against the code that made t
 	@$(PY) -m wsaed.readme --check
 
 restamp: $(ENV) ## after a refactoring: renew digests where one replicate gives equal records
-	@$(PY) -m wsaed.restamp
+	@$(PY) -m wsaed.restamp --against $(or $(AGAINST),HEAD)
 
 # ---- the notebooks that are committed executed
 notebooks: $(ENV) ## run start_here, method and claims notebooks in place, at smoke size

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,8 @@ def test_teachers_are_trained_first_and_shared(cache):
     assert depth == [1, 1, 1]
     runs.train([(stages[2], 0)])
     assert all(runs.load(s, 0) for s in stages) and runs.waves([(stages[2], 0)]) == []
+    shutil.rmtree(runs.folder(stages[1], 0))  # what is finished needs its teacher no more
+    assert runs.waves([(stages[2], 0)]) == []
 
 
 def test_a_teacher_with_a_replicate_of_its_own_is_one_run_for_all_students(cache, monkeypatch):

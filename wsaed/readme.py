@@ -90,7 +90,7 @@ def _longer(table) -> list[str]:
 
 def _origin(records: dict) -> str:
     specs = {system: record["spec"] for (system, _), record in records.items()}
-    corpus, counts = next(iter(specs.values()))["corpus"], {r for _, r in records}
+    corpus, many = next(iter(specs.values()))["corpus"], len({r for _, r in records})
     made, bank = corpus["name"] == "soundscapes", corpus.get("bank")
     source = "embedded" if made else "recordings"
     if bank:
@@ -104,7 +104,7 @@ def _origin(records: dict) -> str:
     pinned = any("replicate" in run for run in every)
     return (
         f"Corpus: {corpus['name']} ({source}), {', '.join(sizes)} and {last} clips, "
-        f"{len(counts)} replicates, {report.draws(made, bank, noisy)}."
+        f"{many} replicate{'s' * (many > 1)}, {report.draws(made, bank, noisy)}."
         f"{f' {report.ONE_TEACHER}' if pinned else ''} "
         "Absolute values compare with the paper's only on the paper's corpus."
     )

@@ -3,12 +3,18 @@
 ``make restamp`` retrains, for every method and net whose code has changed, one replicate of one
 committed system. Only where all scores are equal to the bit do the committed records and the
 trained runs in the cache that the very same older code made take the new digest; nothing else
-about them changes. What still older code made stays stale.
+about them changes. What still older code made stays stale. A machine that rounds otherwise than
+the one that the records come from gives other scores by any code: there the older code, taken
+from git (AGAINST=commit, else HEAD), trains the same replicate, and the two must be equal.
 """
 
+import argparse
+import io
 import json
 import os
+import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -47,18 +53,78 @@ def proofs(records: list[dict]) -> dict[tuple[str, str], dict]:
     return found
 
 
-def equal(records: list[dict]) -> list[bool]:
-    """Retrain the records' runs in an empty cache and compare, for each, all its scores."""
+def retrained(records: list[dict]) -> list[dict]:
+    """The records of the same runs, trained by today's code in an empty cache."""
     home = os.environ.get("CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CACHE"] = folder
         try:
-            fresh = runs.train([(r["spec"], r["replicate"]) for r in records], "restamp")
+            return runs.train([(r["spec"], r["replicate"]) for r in records], "restamp")
         finally:
             os.environ.pop("CACHE")
             if home:
                 os.environ["CACHE"] = home
-    return [new["scores"] == known["scores"] for new, known in zip(fresh, records, strict=True)]
+
+
+TRAIN = """
+import json, sys
+from wsaed import runs
+print(json.dumps(runs.train(json.load(sys.stdin), "restamp, older code")))
+"""
+
+
+def older_code(commit: str) -> bytes | None:
+    """The module as a commit has it, a tar file; None, and a line, where git can't give it."""
+    archive = ["git", "archive", "--format=tar", commit, "wsaed"]
+    try:
+        done = subprocess.run(archive, cwd=code.ROOT, capture_output=True)
+    except FileNotFoundError as error:
+        done = subprocess.CompletedProcess(archive, 1, b"", str(error).encode())
+    if done.returncode == 0:
+        return done.stdout
+    reason = done.stderr.decode().strip().splitlines()[-1]
+    print(f"no older code to compare with ({reason}): only the committed numbers count")
+    return None
+
+
+def retrained_by(packed: bytes, records: list[dict]) -> list[dict]:
+    """As `retrained`, by the code of `older_code`, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            tar.extractall(folder, filter="data")
+        older = subprocess.run(
+            [sys.executable, "-c", TRAIN],
+            cwd=folder,
+            env=os.environ | {"CACHE": f"{folder}/cache", "PYTHONPATH": folder},
+            input=json.dumps([(r["spec"], r["replicate"]) for r in records]),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if older.returncode:
+            raise RuntimeError("the older code could not train these runs (see above)")
+        return json.loads(older.stdout)
+
+
+EQUAL = "equal to the bit"
+ROUNDED = "this machine rounds otherwise; here older and today's code are equal to the bit"
+OTHER = "other numbers, so it must be retrained"
+UNPROVEN = "other numbers, and that commit's code did not make it: give AGAINST=commit"
+
+
+def outcomes(records: list[dict], packed: bytes | None) -> list[str]:
+    """How the retraining of each record came out: `EQUAL`, `ROUNDED`, `OTHER` or `UNPROVEN`."""
+    pairs = list(zip(records, retrained(records), strict=True))
+    found = [EQUAL if known["scores"] == new["scores"] else OTHER for known, new in pairs]
+    doubtful = [i for i, outcome in enumerate(found) if outcome == OTHER]
+    if doubtful and packed:
+        older = retrained_by(packed, [records[i] for i in doubtful])
+        for i, old in zip(doubtful, older, strict=True):
+            known, new = pairs[i]
+            if old["code"] != known["code"]:
+                found[i] = UNPROVEN
+            elif old["scores"] == new["scores"]:
+                found[i] = ROUNDED
+    return found
 
 
 def renew_cache(vouched: set[tuple[str, str]]) -> int:
@@ -78,15 +144,18 @@ def renew_cache(vouched: set[tuple[str, str]]) -> int:
     return count
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m wsaed.restamp", description=__doc__)
+    parser.add_argument("--against", default="HEAD", help="the commit whose code made the records")
+    against = parser.parse_args(arguments).against
     paths = sorted((code.ROOT / "results").glob("*/*/records.json"))
     records = {path: runs.read_records(path) for path in paths}
     found = proofs([record for known in records.values() for record in known.values()])
+    packed = older_code(against) if found else None
     vouched = set()
-    for (name, made_by), same in zip(found, equal(list(found.values())), strict=True):
-        told = "equal to the bit" if same else "other numbers, so it must be retrained"
-        print(f"{name}, code {made_by[:8]}: {told}")
-        vouched |= {(name, made_by)} if same else set()
+    for made, outcome in zip(found, outcomes(list(found.values()), packed), strict=True):
+        print(f"{made[0]}, code {made[1][:8]}: {outcome}")
+        vouched |= {made} if outcome in (EQUAL, ROUNDED) else set()
     for path, known in records.items():
         for record in known.values():
             if origin(record) in vouched:

@@ -165,8 +165,10 @@ def waves(wanted: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
     def visit(spec, replicate):
         name = key(spec, replicate)
         if name not in level:
-            below = [visit(*pinned(t, replicate)) for t in spec.get("teachers", [])]
             missing = load(spec, replicate) is None
+            # a finished run needs its teachers no more
+            teachers = spec.get("teachers", []) if missing else []
+            below = [visit(*pinned(teacher, replicate)) for teacher in teachers]
             level[name] = (max(below, default=-1) + missing, missing, spec, replicate)
         return level[name][0]
 
