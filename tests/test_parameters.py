@@ -5,7 +5,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from wsaed import parameters, render, runs
+from wsaed import commands, parameters, render, runs
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[!.]*/*.ipynb"))
 FILES = sorted(ROOT.glob("params/*/*.yaml"))
@@ -161,11 +161,11 @@ def test_what_a_user_can_mend_is_one_line(capsys):
             raise error
 
         with pytest.raises(SystemExit) as told:
-            parameters.one_line(main)
+            commands.one_line(main)
         return told.value.code
 
     assert fails(ValueError("a.yaml: wrong\nand more")) == "a.yaml: wrong"
     assert fails(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
     assert fails(RuntimeError()) == "RuntimeError" and fails(KeyboardInterrupt()) == 130
     with pytest.raises(KeyError):
-        parameters.one_line(lambda: {}["a bug"])
+        commands.one_line(lambda: {}["a bug"])

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from wsaed import code, runs
+from wsaed.commands import one_line
 from wsaed.corpora.soundscapes import DEFAULTS
 from wsaed.features import FRONT_ENDS
-from wsaed.parameters import one_line
 
 FIRST_SEED = 1000  # results use replicates 0, 1, 2, ...: never these
 BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate")

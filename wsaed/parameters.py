@@ -5,9 +5,6 @@ The smoke profile's file is the pattern of its paper's others, as the notebooks'
 
 import contextlib
 import difflib
-import os
-import sys
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,26 +12,7 @@ from pathlib import Path
 import yaml
 
 from wsaed.code import ROOT
-
-
-def one_line(main: Callable) -> None:
-    """Run a command; what a user can mend ends it in one line, an interrupt without any."""
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(first_line(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def shown(path: Path) -> str:
-    """A path as messages print it: relative to the repository where it lies within."""
-    path = Path(os.path.abspath(path))
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+from wsaed.commands import first_line, shown
 
 
 def given(path: Path) -> dict:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from wsaed import code, parameters, render, report, runs, verdicts
+from wsaed.commands import one_line
 from wsaed.corpora.sources import SPLITS
 from wsaed.features import FRONT_ENDS
-from wsaed.parameters import one_line
 
 READING = (
     "A verdict says how a comparison comes out with the networks, budgets and corpus below. "

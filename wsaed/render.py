@@ -18,7 +18,8 @@ from pathlib import Path
 import nbformat
 
 from wsaed.code import ROOT
-from wsaed.parameters import fault, first_line, given, one_line, shown
+from wsaed.commands import first_line, one_line, shown, write_whole
+from wsaed.parameters import fault, given
 
 BUILD = ROOT / ".build"
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -145,14 +146,6 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write a notebook whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
-    os.replace(partial, path)
-
-
 @contextlib.contextmanager
 def into(log: Path):
     """Send everything that this process and its kernel print to a log while it lasts."""
@@ -211,7 +204,7 @@ def render(path: Path, parameters: dict, target: Path, where: str) -> None:
         raise RuntimeError(
             f"{shown(path)} failed: {reason} (kept: {shown(failed)}; log: {shown(log)})"
         ) from error
-    write(clean(read(partial)), target)
+    write_whole(target, nbformat.writes(clean(read(partial))).rstrip("\n") + "\n")
     partial.unlink()
     failed.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from wsaed import code, corpora, runs
-from wsaed.parameters import one_line
+from wsaed.commands import one_line, write_whole
 
 
 def group(spec: dict) -> str:
@@ -134,7 +134,7 @@ def renew_cache(vouched: set[tuple[str, str]]) -> int:
         record = json.loads(path.read_text())
         now = runs.code_digest(record["spec"])
         if origin(record) in vouched and record["code"] != now:
-            runs.write_whole(path, json.dumps(record | {"code": now}))
+            write_whole(path, json.dumps(record | {"code": now}))
             home = path.parent.with_name(
                 runs.key(record["spec"], record["replicate"], record["data"])
             )

@@ -25,10 +25,10 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from wsaed import code, corpora, progress, training
+from wsaed.commands import one_line, write_whole
 from wsaed.corpora import cache_root
 from wsaed.features import FRONT_ENDS
 from wsaed.parameters import of_profile as parameters
-from wsaed.parameters import one_line
 from wsaed.pool import pool
 
 RECORD, CHECKPOINT = "record.json", "checkpoint.pt"
@@ -334,14 +334,6 @@ def write_records(path: Path, records: dict) -> None:
     costs = {k: v for k, v in (known | costs).items() if k in names}
     if costs != known:
         write_whole(beside, json.dumps(costs, indent=0, sort_keys=True) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def stale(records: dict) -> list[str]:

@@ -15,8 +15,8 @@ import pandas as pd
 
 from wsaed import runs
 from wsaed.calibration import FIRST_SEED
+from wsaed.commands import one_line
 from wsaed.papers import shallow_student as paper
-from wsaed.parameters import one_line
 
 
 def grid(p: dict, names: list[str], seeds: int) -> pd.DataFrame:
