@@ -42,12 +42,6 @@ def test_reports_and_runs_never_enter_a_method_digest():
         if name not in seen and code._module(name):
             seen.add(name)
             todo += code._module(name)[1]
-    assert not seen & {
-        "wsaed.report",
-        "wsaed.readme",
-        "wsaed.runs",
-        "wsaed.verdicts",
-        "wsaed.render",
-        "wsaed.parameters",
-        "wsaed.papers",
-    }
+    allowed = "audio augment code corpora features losses methods nets"
+    allowed += " postprocess progress scoring training"
+    assert {name.split(".")[1] for name in seen if "." in name} <= set(allowed.split())

@@ -136,7 +136,7 @@ def test_c8_asks_all_three_scores_and_only_event_f1_has_thresholds():
     assert judged(frame())["C9"].tuned == []
 
 
-def test_tuned_thresholds_say_nothing_of_an_open_or_untestable_claim():
+def test_what_tuned_thresholds_say_of_an_open_or_untestable_claim():
     links = [verdicts.better("link", 0.1 + 0.001 * np.arange(6))]
     against = [verdicts.better("link", -0.1 + 0.001 * np.arange(6))]
 
@@ -145,7 +145,8 @@ def test_tuned_thresholds_say_nothing_of_an_open_or_untestable_claim():
 
     assert note(links, against) == verdicts.AT_HALF and note(links, links) == ""
     assert note(against, against) == "link" and note(links, []) == ""
-    assert note(links, against, C1="the base is too weak") == "the base is too weak"
+    said = "the base is too weak"
+    assert note(links, against, C1=said) == f"{said}; contradicted at tuned thresholds"
     open_ = [verdicts.better("link", [-0.1, 0.1, -0.1, 0.1, 0.0])]
     assert verdicts.AT_HALF not in note(open_, against)
     few = [verdicts.better("link", [0.1, 0.1, 0.1])]
@@ -230,8 +231,10 @@ def test_longer_training_stands_beside_the_chain_where_it_was_run():
         said = f"after longer training {pair}: contradicted; {unfinished}"
         assert found[claim].verdict == "holds" and found[claim].note == said
     tuned = frame({("event_f1_tuned", "longer_pts", "average"): -0.3}, more=levels)
-    said = "after longer training pts (average) - gl (average), at tuned thresholds: contradicted"
+    said = "after longer training pts (average) - gl (average): contradicted at tuned thresholds"
     assert judged(tuned)["C2"].note == f"{said}; {unfinished}"
+    assert not claims_figures.turns(judged(tuned)["C2"]), "at 0.5 it bears the verdict out"
+    assert claims_figures.turns(found["C5"])
     shown = report.longer_table("joint_at_aed", frame(more=levels)).set_index("system")
     assert shown.index.tolist() == ["gl", "pts", "tfd", "tfd_afl"]
     df = frame(more=levels)
@@ -316,7 +319,7 @@ def test_c7_of_a_bank_takes_the_durations_of_its_own_classes():
 
 def test_c7_wants_a_score_of_every_class():
     df = frame(gain=np.where(np.arange(10) == 3, np.nan, 0))
-    assert "score of some class" in judged(df)["C7"].note
+    assert "score or duration of some class" in judged(df)["C7"].note
 
 
 # Preconditions

@@ -56,7 +56,7 @@ def tree(tmp_path):
     home = tmp_path / "wsaed"
     home.mkdir()
     (home / "__init__.py").touch()
-    for module in ("render", "parameters", "code"):
+    for module in ("render", "parameters", "commands", "code"):
         shutil.copy(ROOT / f"wsaed/{module}.py", home)
     (home / "runs.py").write_text(STUB)
     (home / "readme.py").write_text(STUB + '(results / "README.md").write_text("report")\n')

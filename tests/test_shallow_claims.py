@@ -421,6 +421,17 @@ def test_latency_is_a_median_with_one_thread():
     assert set(threads) == {1} and len(threads) > 3
 
 
+def test_the_legend_says_how_large_the_student_is():
+    times = {}
+    for size in ("laptop", "evidence", "paper"):
+        table = figures.costs_table({size: runs.parameters(size, "shallow_student")}, 10)
+        times[size] = 1 / table.set_index("machine").loc["teacher, all 6", "times the parameters"]
+    assert round(times["laptop"], 1) == round(times["evidence"], 1) == 1.6
+    assert times["paper"] == pytest.approx(0.25, abs=0.01)
+    legend = report.legend("shallow_student")
+    assert "1.6 times the parameters" in legend and "a quarter of them" in legend
+
+
 def test_the_whole_teachers_nets_take_turns():
     p = runs.parameters("smoke", "shallow_student")
     table = figures.latency_table({"smoke": p}, 10).set_index("machine")

@@ -428,6 +428,14 @@ def test_an_open_claim_says_what_tuned_thresholds_give():
     assert "tuned" not in note("undecided")
 
 
+def test_an_untestable_claim_says_what_tuned_thresholds_and_remarks_do():
+    one = claim("A1", part("holds", 1e-4))
+    one = replace(one, tuned=[part("contradicted", 1e-4)], remarks=["a remark"])
+    (found,) = verdicts.decide([one], {"A1": "the base is too good"})
+    assert found.verdict == verdicts.UNTESTABLE
+    assert found.note == "the base is too good; contradicted at tuned thresholds; a remark"
+
+
 def test_longer_training_is_that_of_every_stage():
     p = runs.parameters("evidence", "secost")
     systems = secost.systems(p)

@@ -9,12 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from wsaed.papers.comparisons import AFTER, FLIPS
-from wsaed.verdicts import Claim
+from wsaed.papers.comparisons import AFTER, FLIPS, TUNED_ALONE
+from wsaed.verdicts import UNTESTABLE, Claim
 
 DECIDED = ("holds", "contradicted", "undecided")
-TURNS = "* other training or clips say otherwise"
-SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", "not testable here": "–"}
+TURNS = "* longer training or another difficulty says otherwise"
+SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", UNTESTABLE: "–"}
 
 
 def of_paper(paper: str, found: dict[str, list[Claim]]):
@@ -40,6 +40,7 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
     for column, judged in enumerate(found.values()):
         for row, height, c in zip(rows, heights, judged, strict=True):
             sign, tile = _look(c.verdict)
+            sign += "*" * (column == 0 and turns(c))
             axes[0].scatter(column, row, 420, color=tile, marker="s")
             axes[0].text(column, row, sign, ha="center", va="center", color="white", weight="bold")
             shift = (height - 0.4) * (np.linspace(0, 1, len(c.parts) * len(names) + 2)[1:-1] - 0.5)
@@ -77,8 +78,7 @@ def overview(judged: dict[str, dict[str, list[Claim]]], sets: list[str], titles:
                 sign, color = _look(c.verdict)
                 ax.scatter(column, y, area, color=color, marker="s")
                 style = dict(ha="center", va="center", color="white", weight="bold")
-                otherwise = place == 0 and c.verdict in DECIDED and turns(c)
-                ax.text(column, y, sign + "*" * otherwise, size=size, **style)
+                ax.text(column, y, sign + "*" * (place == 0 and turns(c)), size=size, **style)
                 if place == 0:
                     ax.text(column, row - 0.42, c.name, ha="center", size=9)
     ax.set_yticks(range(len(judged)), [titles[paper].split(":")[0] for paper in judged])
@@ -94,8 +94,9 @@ def overview(judged: dict[str, dict[str, list[Claim]]], sets: list[str], titles:
 
 
 def turns(claim: Claim) -> bool:
-    """Whether a run beside a claim, trained longer or on other clips, says otherwise."""
-    return any(remark.startswith((AFTER, FLIPS)) for remark in claim.remarks)
+    """Whether a run beside a verdict, trained longer or on other clips, says otherwise at 0.5."""
+    told = [r for r in claim.remarks if r.startswith((AFTER, FLIPS))]
+    return claim.verdict in DECIDED and any(not r.endswith(TUNED_ALONE) for r in told)
 
 
 def _look(verdict: str) -> tuple:

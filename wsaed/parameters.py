@@ -54,7 +54,7 @@ def fault(value, default) -> str:
         return ""
     hint = ""
     if isinstance(value, str) and isinstance(default, int | float):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             number = f"{float(value):.1e}" if isinstance(default, float) else int(float(value))
             hint = f"; write {number}" if not isinstance(default, bool) else ""
     return f"is the {type(value).__name__} {value!r}, {type(default).__name__} is wanted{hint}"

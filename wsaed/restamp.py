@@ -1,11 +1,12 @@
 """After a refactoring that changes no number: prove it on one replicate, then renew the digests.
 
-``make restamp`` retrains, for every method and net whose code has changed, one replicate of one
-committed system. Only where all scores are equal to the bit do the committed records and the
-trained runs in the cache that the very same older code made take the new digest; nothing else
-about them changes. What still older code made stays stale. A machine that rounds otherwise than
-the one that the records come from gives other scores by any code: there the older code, taken
-from git (AGAINST=commit, else HEAD), trains the same replicate, and the two must be equal.
+``make restamp`` retrains, for every method, net and set of options whose code has changed, one
+replicate of one committed system. Only where all scores are equal to the bit do the committed
+records and the trained runs in the cache that the very same older code made take the new digest;
+nothing else about them changes. What still older code made stays stale. A machine that rounds
+otherwise than the one that the records come from gives other scores by any code: there the older
+code, taken from git (AGAINST=commit, else HEAD), trains the same replicate, and the two must be
+equal. Records of a bank are renewed where BANK is given.
 """
 
 import argparse
@@ -23,9 +24,24 @@ from wsaed.commands import one_line, write_whole
 
 
 def group(spec: dict) -> str:
-    """What one retrained replicate can vouch for: method, net, corpus and front end."""
-    net = spec.get("net", {}).get("name", "")
-    return " ".join((spec["method"], net, spec["corpus"]["name"], spec.get("front_end", "")))
+    """What one retrained replicate can vouch for: runs that take the same branches of the code.
+
+    Sizes, budgets and weights may differ, for a number counts as on or off; what a spec names
+    may not, so each method, net, option, bank and front end is proven on a run of its own.
+    """
+    corpus = {key: spec["corpus"].get(key) for key in ("name", "shape", "bank")}
+    net = {key: value for key, value in spec.get("net", {}).items() if isinstance(value, str)}
+    skipped = ("corpus", "net", "budget", "draw", "teachers")
+    kept = {key: _branch(value) for key, value in spec.items() if key not in skipped}
+    return json.dumps(kept | {"net": net, "corpus": corpus}, sort_keys=True)
+
+
+def _branch(value):
+    if isinstance(value, int | float):
+        return bool(value)
+    if isinstance(value, dict):
+        return {key: _branch(one) for key, one in value.items()}
+    return [_branch(one) for one in value] if isinstance(value, list) else value
 
 
 def depth(spec: dict) -> int:
@@ -34,7 +50,7 @@ def depth(spec: dict) -> int:
 
 
 def available(spec: dict) -> bool:
-    """Whether the folder that a corpus needs is given, so that it can be trained here."""
+    """Whether the bank that a corpus needs is given, so that it can be trained here."""
     bank = spec["corpus"].get("bank")
     return not bank or Path(os.environ.get("BANK", "")).name == bank
 
@@ -150,11 +166,13 @@ def main(arguments: list[str] | None = None) -> None:
     against = parser.parse_args(arguments).against
     paths = sorted((code.ROOT / "results").glob("*/*/records.json"))
     records = {path: runs.read_records(path) for path in paths}
-    found = proofs([record for known in records.values() for record in known.values()])
+    every = [record for known in records.values() for record in known.values()]
+    found = proofs(every)
     packed = older_code(against) if found else None
     vouched = set()
     for made, outcome in zip(found, outcomes(list(found.values()), packed), strict=True):
-        print(f"{made[0]}, code {made[1][:8]}: {outcome}")
+        names = sorted({record["system"] for record in every if origin(record) == made})
+        print(f"{found[made]['spec']['method']} ({', '.join(names)}): {outcome}")
         vouched |= {made} if outcome in (EQUAL, ROUNDED) else set()
     for path, known in records.items():
         for record in known.values():

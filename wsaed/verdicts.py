@@ -14,6 +14,7 @@ from scipy import stats
 MINIMUM = 5  # replicates below which no verdict is given
 DELTA = {"map": 0.01, "f1": 0.02, "auc": 0.02, "error": 0.03}  # equivalence margins by metric
 LEVEL = 0.05
+UNTESTABLE = "not testable here"
 AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not bear out
 
 
@@ -50,8 +51,8 @@ class Claim:
     note: str = ""
 
 
-def two_level_interval(d: np.ndarray, resampled: np.ndarray | None, level: float = 0.95):
-    """Bootstrap interval of the mean: over replicates, then over source-grouped clips.
+def two_level_interval(d: np.ndarray, resampled: np.ndarray | None):
+    """Bootstrap interval of the mean, of 95 %: over replicates, then over source-grouped clips.
 
     d: (replicates,) paired differences; resampled: (replicates, resamples) the same differences
     on resampled clips (each centred on its own replicate), or None for one level only.
@@ -63,8 +64,7 @@ def two_level_interval(d: np.ndarray, resampled: np.ndarray | None, level: float
         # the spread of the resamples around their own mean is what the choice of clips adds
         spread = resampled - resampled.mean(1, keepdims=True)
         draws = draws + spread[rows, rng.integers(resampled.shape[1], size=rows.shape)]
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(draws.mean(1), [tail, 100 - tail])
+    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -134,7 +134,7 @@ def from_draws(name: str, rule: str, estimate: float, draws: np.ndarray, replica
     """A part whose statistic has only a bootstrap: holds where its 95 % lie above zero."""
     low, high = np.percentile(draws, [2.5, 97.5])
     p = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
-    p = float(min(1.0, max(p, 2 / len(draws))))
+    p = 1.0 if np.isnan(draws).any() else float(min(1.0, max(p, 2 / len(draws))))
     outcome = "holds" if low > 0 else "contradicted" if high < 0 else "undecided"
     return Part(name, rule, float(estimate), float(low), float(high), p, outcome, replicates)
 
@@ -145,7 +145,7 @@ def decide(claims: list[Claim], testable: dict[str, str] | None = None) -> list[
     ``testable`` maps a claim's name to the precondition that failed; such claims read "not
     testable here" and take no part in the correction. A verdict whose claim has parts at tuned
     thresholds gets the note `AT_HALF` where those parts alone do not give the same one, an open
-    one what they give; a claim's remarks follow.
+    or untestable one what they give; a claim's remarks follow.
     """
     testable = testable or {}
     counted = [c for c in claims if c.name not in testable and _countable(c)]
@@ -190,7 +190,7 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
         note = f"fewer than {MINIMUM} replicates" if few else "a score is missing"
         return replace(claim, verdict="estimate only", note="; ".join(filter(None, (note, reason))))
     if reason:
-        return replace(claim, verdict="not testable here", note=reason)
+        return replace(claim, verdict=UNTESTABLE, note=reason)
     against, p = claim_p(claim)[1], adjusted[claim.name]
     if not against and any(part.outcome != "holds" for part in claim.parts):
         return replace(claim, verdict="undecided", note=_why_undecided(claim))
@@ -201,7 +201,7 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
 
 def _noted(claim: Claim) -> Claim:
     """A judged claim, its note saying what the verdict should be read with."""
-    if claim.verdict not in ("holds", "contradicted", "undecided"):
+    if claim.verdict not in ("holds", "contradicted", "undecided", UNTESTABLE):
         return claim
     more = (_at_tuned(claim), *claim.remarks)
     return replace(claim, note="; ".join(filter(None, (claim.note, *more))))
@@ -216,7 +216,8 @@ def _at_tuned(claim: Claim) -> str:
     said = "contradicted" if against else "holds" if holds else "undecided"
     if said == claim.verdict:
         return ""
-    return f"{said} at tuned thresholds" if claim.verdict == "undecided" else AT_HALF
+    judged = claim.verdict in ("holds", "contradicted")
+    return AT_HALF if judged else f"{said} at tuned thresholds"
 
 
 def _why_undecided(claim: Claim) -> str:

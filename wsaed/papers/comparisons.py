@@ -19,6 +19,7 @@ Side = str | tuple[str, str]
 # The remark on a headline that wins on one corpus and loses on another
 FLIPS = "depends on difficulty"
 AFTER = "after longer training"  # begins the remark on a pair that turns round with it
+TUNED_ALONE = "at tuned thresholds"  # ends it where it does so there and not at 0.5
 
 
 def values(df: pd.DataFrame, system: str, metric: str) -> np.ndarray:
@@ -132,7 +133,9 @@ def trained_longer(df, pair: tuple[Side, Side], metric: str, tuned: str = ""):
         f"longer_{side}" if isinstance(side, str) else (f"longer_{side[0]}", side[1])
         for side in pair
     )
-    before, after = (where_run(df, [sides], metric) for sides in (pair, again))
+    after = where_run(df, [again], metric)
+    same = shared(df, [measured(side, metric)[0] for side in again]) if after else df
+    before = where_run(same, [pair], metric)  # of the same replicates: as much can show
     at_tuned = where_run(df, [again], tuned, partial(labelled, contrast)) if tuned else []
     parts = after + at_tuned
     if not before or not after or after[0].replicates < MINIMUM:
@@ -140,7 +143,7 @@ def trained_longer(df, pair: tuple[Side, Side], metric: str, tuned: str = ""):
     said, outcome = f"{AFTER} {before[0].name}", after[0].outcome
     remarks = [f"{said}: {outcome}"] * (outcome != before[0].outcome)
     others = [part.outcome for part in at_tuned if part.outcome != outcome]
-    return parts, remarks + [f"{said}, at tuned thresholds: {other}" for other in others]
+    return parts, remarks + [f"{said}: {other} {TUNED_ALONE}" for other in others]
 
 
 def links(
@@ -181,12 +184,16 @@ def links(
 
 
 def claims(
-    tests: dict[str, tuple], df: pd.DataFrame, only: list[str] | None, remarks: Iterable[str] = ()
+    tests: dict[str, tuple],
+    df: pd.DataFrame,
+    only: list[str] | None,
+    remarks: Iterable[str] = (),
+    but: Iterable[str] = (),
 ) -> list[Claim]:
     """The claims of ``tests``, name -> (place, text, test), or those in ``only``; not yet judged.
 
     A claim that compares a system which ``df`` lacks has no parts, and its note says so.
-    ``remarks``: on every claim, after its own.
+    ``remarks``: on every claim but those named in ``but``, after its own.
     """
     found = []
     for name, (place, text, test) in tests.items():
@@ -194,7 +201,8 @@ def claims(
             continue
         try:
             claim = Claim(name, place, text, *test(df))
-            found.append(replace(claim, remarks=[*claim.remarks, *remarks]))
+            more = [] if name in but else remarks
+            found.append(replace(claim, remarks=[*claim.remarks, *more]))
         except KeyError as missing:
             note = f"these results have no {missing.args[0]}"
             found.append(Claim(name, place, text, [], note=note))

@@ -120,8 +120,8 @@ def _shortness(df, metric: str) -> Part:
     seconds = durations()
     if df.attrs.get("bank"):
         seconds = values(df, "tfd_afl", "seconds_class").mean(0)
-    if not np.isfinite(gain).all():
-        raise KeyError("score of some class")
+    if not (np.isfinite(gain).all() and np.isfinite(seconds).all()):
+        raise KeyError("score or duration of some class")
     replicates, classes = (rng.integers(n, size=(5000, n)) for n in gain.shape)
     drawn = np.take_along_axis(gain[replicates].mean(1), classes, axis=1)
     estimate = -spearman(seconds[None], gain.mean(0)[None])[0]

@@ -37,7 +37,9 @@ SYSTEMS = (  # how to read the names in a claim's parts
     "A name lists a student's settings: easier clips first `ef` or harder first `hf`, "
     "pseudolabels strong and weak `sw` or weak `w`, mask by events `em`, by segments `sm` or "
     "none `nm`, SpecAugment custom `cs`, standard `ss` or none `ns`; what is left out is off. "
-    "`ensemble` is the teacher, `single` its best member; `_again` means a second teacher, "
+    "`ensemble` is the teacher, `single` its best member; the student has 1.6 times the "
+    "parameters of the whole teacher at the sizes of laptop and evidence, a quarter of them at the "
+    "paper's. `_again` means a second teacher, "
     "`_mask_sum` each frame loss divided by its mask's sum, `easier_` and `harder_` louder and "
     "fainter events; in brackets stands the post-processing."
 )
