@@ -228,7 +228,7 @@ def test_longer_training_stands_beside_the_chain_where_it_was_run():
         ("C5", "tfd_afl (average) - tfd (average)"),
         ("C8", "tfd_afl (esp) - gl (average)"),
     ):
-        said = f"after longer training {pair}: contradicted; {unfinished}"
+        said = f"after longer training {pair}: contradicted, holds before; {unfinished}"
         assert found[claim].verdict == "holds" and found[claim].note == said
     tuned = frame({("event_f1_tuned", "longer_pts", "average"): -0.3}, more=levels)
     said = "after longer training pts (average) - gl (average): contradicted at tuned thresholds"

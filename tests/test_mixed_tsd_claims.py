@@ -487,13 +487,13 @@ def test_panels_of_gains_are_in_points_against_one_system(axes):
 
 def test_iterations_are_drawn_by_student(axes):
     df = frame(replicates=2)
-    figures.iterations(axes[:3], df, mixed_tsd.TABLE_3)
+    figures.iterations(axes, df, mixed_tsd.TABLE_3)
     for student in "wf":
         systems = [f"a_{student}_{k}" for k in (1, 2, 3)]
-        x, y = drawn(axes[1], f"{student}_student, paper")
+        x, y = drawn(axes[2], f"{student}_student, paper")
         assert x.tolist() == [1, 2, 3]
         assert y.tolist() == [mixed_tsd.TABLE_3[s][1] for s in systems]
-        _, y = drawn(axes[2], f"{student}_student")
+        _, y = drawn(axes[3], f"{student}_student")
         assert y == pytest.approx([df.loc[s, "segment_f1"].mean() for s in systems])
         assert f"{student}_student, paper" not in axes[0].get_legend_handles_labels()[1]
 

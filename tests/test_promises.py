@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from collections import Counter
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -13,7 +14,8 @@ import torch
 from conftest import ROOT
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
-from wsaed import readme, report, runs
+from wsaed import claims_figures, readme, report, runs
+from wsaed.verdicts import UNTESTABLE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's file size as Linux does")
@@ -118,6 +120,16 @@ def test_a_report_marks_what_older_code_made(cache, tmp_path, monkeypatch):  # n
     assert "Stale" not in found and "### Localization\n\nNot made yet. Not run: base_10ms." in found
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert "**Stale" in readme.readme(tmp_path / "laptop")
+
+
+def test_the_readme_tells_how_the_verdicts_came_out():
+    judged = report.judged({paper: report.committed(paper) for paper in report.TITLES})
+    found = [claim for claims in judged.values() for claim in claims]
+    count = Counter(claim.verdict for claim in found)
+    told = f"of {len(found)} on the embedded sounds {count['holds']} hold, {count['contradicted']} "
+    told += f"are contradicted, {count['undecided']} undecided and {count[UNTESTABLE]} not testable"
+    assert told in (ROOT / "README.md").read_text()
+    assert [c.name for c in found if claims_figures.turns(c)] == ["A1", "A3", "A4", "A5", "C3"]
 
 
 def test_check_results_tells_what_today_s_code_did_not_make(cache, tmp_path, monkeypatch):  # noqa: F811

@@ -381,7 +381,7 @@ def test_a1_says_where_the_difficulty_turns_its_sign():
 def test_a1_says_where_longer_training_does_not_bear_it_out():
     levels = {"longer_base": 0.5, "longer_variable_4": 0.4}
     found = a1(**levels)
-    note = "after longer training variable_4 - base: contradicted"
+    note = "after longer training variable_4 - base: contradicted, holds before"
     assert found.verdict == "holds" and found.note.startswith(f"{note}; training was unfinished")
     beside = {p.name: p.outcome for p in found.beside}
     assert beside["longer_variable_4 - longer_base"] == "contradicted"

@@ -1,9 +1,9 @@
 """Calibration on baselines alone, on corpus seeds that no result uses; every try is logged.
 
-First a baseline's recipe (epochs, learning rate) to a validation plateau, then the corpus's
-difficulty until the baseline lands mid-scale. What was chosen is frozen in params/, in the
-paper's module and in the corpus's defaults; results/calibration/<paper>.csv holds every try, also
-the rejected ones.
+First a baseline's recipe (epochs, learning rate), towards a validation plateau and as far as a
+laptop's patience goes, then the corpus's difficulty until the baseline lands mid-scale. What was
+chosen is frozen in params/, in the paper's module and in the corpus's defaults;
+results/calibration/<paper>.csv holds every try, also the rejected ones.
 
     python -m wsaed.calibration secost --set epochs=8 learning_rate=0.001 snr=[0,20]
     python -m wsaed.calibration joint_at_aed --system gl --set dropout=1.0

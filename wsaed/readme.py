@@ -104,7 +104,7 @@ def _origin(records: dict) -> str:
     pinned = any("replicate" in run for run in every)
     return (
         f"Corpus: {corpus['name']} ({source}), {', '.join(sizes)} and {last} clips, "
-        f"{many} replicate{'s' * (many > 1)}, {report.draws(made, bank, noisy)}."
+        f"{many} replicate{'s, each' if many > 1 else ''} with {report.draws(made, bank, noisy)}."
         f"{f' {report.ONE_TEACHER}' if pinned else ''} "
         "Absolute values compare with the paper's only on the paper's corpus."
     )
@@ -130,7 +130,7 @@ def _sizes(paper: str, profile: str) -> list[str]:
         if key not in ("profile", "replicates") and value != full[key]
     ]
     table = pd.DataFrame(rows, columns=["setting", "what it is", "here", "`PROFILE=paper`"])
-    said = "Where the sizes are not the paper's, or, where it prints none, the likeliest:\n"
+    said = "Settings that are not the paper's, or, where it prints none, not the likeliest:\n"
     return [said, report.markdown(table) + "\n"] if rows else []
 
 
@@ -144,7 +144,7 @@ def _taken(path: Path, records: dict) -> str:
             taken[json.dumps(record["spec"], sort_keys=True), r] = cost["seconds"]
     return (
         f"Training these systems took {sum(taken.values()) / 3600:.1f} hours of one core or "
-        "device, teachers that are none of them not counted."
+        "device. Teachers that are no row of any table are not counted."
     )
 
 

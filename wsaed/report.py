@@ -298,7 +298,7 @@ def setting(profile: str, p: dict, replicates: int) -> str:
     once = f" {ONE_TEACHER}" if "members" in p and not bank else ""
     return (
         f"Profile {profile}: {p['corpus']} with {', '.join(sizes)} clips; "
-        f"replicates: {replicates}, {own}.{once} "
+        f"replicates: {replicates}, {'each ' * (replicates > 1)}with {own}.{once} "
         "Absolute values compare with the paper's only on the paper's corpus."
     )
 
@@ -314,7 +314,7 @@ def draws(made: bool, bank, noisy: bool) -> str:
     """
     corpus = "scenes from another test fold (training folds overlap)" if bank else "corpus"
     own = [corpus] * made + ["label noise"] * (made and noisy)
-    return f"each with its own {', '.join([*own, 'initialisation'])} and order"
+    return f"its own {', '.join([*own, 'initialisation'])} and order"
 
 
 def verdict_line(found: list[verdicts.Claim]) -> str:

@@ -141,7 +141,8 @@ def trained_longer(df, pair: tuple[Side, Side], metric: str, tuned: str = ""):
     if not before or not after or after[0].replicates < MINIMUM:
         return parts, []
     said, outcome = f"{AFTER} {before[0].name}", after[0].outcome
-    remarks = [f"{said}: {outcome}"] * (outcome != before[0].outcome)
+    turned = outcome != before[0].outcome
+    remarks = [f"{said}: {outcome}, {before[0].outcome} before"] * turned
     others = [part.outcome for part in at_tuned if part.outcome != outcome]
     return parts, remarks + [f"{said}: {other} {TUNED_ALONE}" for other in others]
 

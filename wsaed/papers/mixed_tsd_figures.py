@@ -29,6 +29,8 @@ SOURCES = {"a_source": "source A alone", "b_source": "source B alone"}
 NAMES = NAMES | SOURCES
 LONGEST = 4.0  # s, of the event in figure 1 (a)
 POSITIONS = np.linspace(-0.5, 1.5, 81)  # within an event: 0 its onset, 1 its offset
+# the half event before the onset, the event, the half event after the offset
+PARTS = POSITIONS < 0, (POSITIONS >= 0) & (POSITIONS <= 1), POSITIONS > 1
 KINDS = {"flip": "independent flips", "erode": "eroded", "dilate": "dilated", "drop": "dropped"}
 
 
@@ -160,13 +162,12 @@ def label_error_panels(axes, df, names: dict[str, str]) -> None:
 
 
 def iterations(axes, df, printed: dict[str, tuple]) -> None:
-    """Table 3 as lines: both students over the iterations, a panel a score but the tuned one.
+    """Table 3 as lines: both students over the iterations, a panel for each of `SCORES`.
 
     printed: rows of table 3, whose systems are named <source>_<student>_<iteration>.
     """
     colors = dict(zip("wf", sns.color_palette(), strict=False))
-    shown = [metric for metric in SCORES if metric != "event_f1_tuned"]
-    for ax, metric in zip(axes, shown, strict=True):
+    for ax, metric in zip(axes, SCORES, strict=True):
         for student, color in colors.items():
             systems = [s for s in printed if s.split("_")[1] == student]
             x = np.array([int(s.split("_")[2]) for s in systems])

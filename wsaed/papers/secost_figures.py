@@ -30,7 +30,12 @@ def panel(axes, df, systems: list[str], x, published, label="measured", color=No
     published: the paper's mAP at each x, None where the text states none; drawn hollow, as a gain
     over the paper's own base on axes[1], since corpora differ in what an mAP is worth.
     """
-    report.dots(axes[0], x, [values(df, s) for s in systems], label, color)
+    columns = [values(df, s) for s in systems]
+    few = [k for k, column in enumerate(columns) if len(column) < max(map(len, columns))]
+    joined = [k for k in range(len(columns)) if k not in few]
+    report.dots(axes[0], [x[k] for k in joined], [columns[k] for k in joined], label, color)
+    for k in few:  # of other replicates than its neighbours: nothing to join
+        axes[0].plot(x[k], columns[k].mean(), "o", color=color or "C0", mfc="white", ms=8)
     report.dots(axes[1], x, gains(df, systems), label, color)
     known = [
         (a, 100 * (b / TABLE_2["base"][0] - 1)) for a, b in zip(x, published, strict=True) if b
