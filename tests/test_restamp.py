@@ -121,3 +121,28 @@ def test_a_machine_that_rounds_otherwise_asks_the_older_code(
     (kept,) = runs.read_records(results).values()
     assert kept["scores"] == stored["records"][0]["scores"]
     assert (kept["code"] == "refactored") == (told == restamp.ROUNDED)
+
+
+def test_each_kind_of_run_needs_a_proof_of_its_own(monkeypatch):
+    """Sizes and weights may differ; another option, a weight of 0 or a bank is another kind."""
+    monkeypatch.setattr(runs, "code_digest", lambda s: "today's")
+    monkeypatch.setattr(restamp, "available", lambda s: True)
+    corpus, pair = spec()["corpus"], {"teachers": [spec()]}
+    kinds = [
+        [spec(), spec(epochs=9), spec(corpus=corpus | {"train": 99})],
+        [spec(smoothing=0.1), spec(smoothing=0.2)],
+        [spec(alpha=[0.3, 0.7], **pair), spec(alpha=[0.2, 0.8], **pair)],
+        [spec(alpha=[0.0, 1.0], **pair)],
+        [spec(corpus=corpus | {"bank": "esc10"})],
+        [spec(net=spec()["net"] | {"pool": "average"})],
+        [spec(front_end="secost")],
+    ]
+    records = [
+        {"spec": s, "replicate": r, "code": "older"} for kind in kinds for r, s in enumerate(kind)
+    ]
+    found = restamp.proofs(records)
+    assert [record["spec"] for record in found.values()].count(spec()) == 1
+    assert len(found) == len(kinds)
+    assert {json.dumps(record["spec"]) for record in found.values()} == {
+        json.dumps(kind[0]) for kind in kinds
+    }
