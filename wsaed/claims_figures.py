@@ -32,7 +32,7 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
     rows = np.cumsum(heights) - heights / 2
     fig, axes = plt.subplots(
         *(1, 2),
-        figsize=(15, 1.2 + 0.5 * heights.sum()),
+        figsize=(13, 1.2 + 0.5 * heights.sum()),
         sharey=True,
         width_ratios=[len(names), 8],
         layout="constrained",
@@ -51,10 +51,10 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
                 marker = "s" if part.rule == "E" else "o"
                 fill = color if column == 0 else "white"
                 axes[1].plot(part.estimate, y, marker, color=color, mfc=fill, ms=6)
-            if column == 0:
+            if column == 0 and len(c.parts) > 2:
                 for part, y in zip(c.parts, places.mean(1), strict=True):
                     at = axes[1].get_yaxis_transform()
-                    axes[1].text(1.01, y, part.name, transform=at, va="center", size=7, color="0.3")
+                    axes[1].text(1.01, y, part.name, transform=at, va="center", size=8, color="0.3")
     axes[0].set_yticks(rows, [f"{c.name}  {c.text}" for c in first])
     axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes[0].set(xlim=(-0.6, len(names) - 0.4), ylim=(heights.sum() + 0.1, -0.1))

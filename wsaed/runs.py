@@ -159,7 +159,7 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
 
 
 def waves(wanted: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
-    """The runs that are missing, teachers included, in waves that only need earlier waves."""
+    """The missing runs and their missing teachers, in waves that only need earlier waves."""
     level = {}
 
     def visit(spec, replicate):
