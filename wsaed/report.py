@@ -338,7 +338,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> pd.DataFrame:
 def conclusion(paper: str) -> str:
     """What the committed evidence says of a paper: a line a precondition, a line a claim.
 
-    Behind a claim stand its remarks; those that all claims share stand once, before them.
+    Behind a claim stand its remarks; those that most claims share stand once, before them.
     """
     evidence = committed(paper)
     if evidence.empty:
@@ -349,13 +349,20 @@ def conclusion(paper: str) -> str:
         for row in preconditions(paper, evidence).itertuples()
     ]
     judged = claims(paper, evidence)
-    shared = [r for r in judged[0].remarks if all(r in c.remarks for c in judged)]
+    every = dict.fromkeys(remark for c in judged for remark in c.remarks)
+    without = {remark: [c.name for c in judged if remark not in c.remarks] for remark in every}
+    shared = {
+        r: f" but {', '.join(but)}" * bool(but)
+        for r, but in without.items()
+        if 4 * len(but) < len(judged)
+    }
     said = [
         f"{c.name:4} {answer(c):18} {c.text}"
         + "".join(f" ({remark})" for remark in c.remarks if remark not in shared)
         for c in judged
     ]
-    return "\n".join([*asked, *(f"of all claims: {remark}" for remark in shared), *said])
+    most = (f"of all claims{but}: {remark}" for remark, but in shared.items())
+    return "\n".join([*asked, *most, *said])
 
 
 def legend(paper: str) -> str:
