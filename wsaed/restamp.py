@@ -172,7 +172,9 @@ def main(arguments: list[str] | None = None) -> None:
     vouched = set()
     for made, outcome in zip(found, outcomes(list(found.values()), packed), strict=True):
         names = sorted({record["system"] for record in every if origin(record) == made})
-        print(f"{found[made]['spec']['method']} ({', '.join(names)}): {outcome}")
+        spec = found[made]["spec"]
+        sounds = spec["corpus"].get("bank") or spec["corpus"]["name"]
+        print(f"{spec['method']} on {sounds} ({', '.join(names)}): {outcome}")
         vouched |= {made} if outcome in (EQUAL, ROUNDED) else set()
     for path, known in records.items():
         for record in known.values():
