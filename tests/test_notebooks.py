@@ -167,10 +167,10 @@ def test_a_conclusion_asks_nothing_of_what_is_only_told(paper):
     lines = report.conclusion(paper).splitlines()
     asked = [line for line in lines if line.endswith((": met", ": not met"))]
     assert asked and not any("needed :" in line for line in lines)
-    claims = [c.name for c in report.claims(paper, report.committed(paper))]
-    assert [line.split()[0] for line in lines[-len(claims) :]] == claims
+    claims = report.claims(paper, report.committed(paper))
+    assert [line.split()[0] for line in lines[-len(claims) :]] == [c.name for c in claims]
     shared = [line.partition(": ")[2] for line in lines if line.startswith("of all claims")]
-    for remark in {r for c in report.claims(paper, report.committed(paper)) for r in c.remarks}:
+    for remark in {r for c in claims for r in c.remarks}:
         assert sum(remark in line for line in lines) >= 1
         assert (remark in shared) == (sum(remark in line for line in lines[-len(claims) :]) == 0)
     assert report.conclusion("no_such_paper").startswith("No evidence records")

@@ -10,11 +10,10 @@ import numpy as np
 import seaborn as sns
 
 from wsaed.papers.comparisons import AFTER, FLIPS, TUNED_ALONE
-from wsaed.verdicts import UNTESTABLE, Claim
+from wsaed.verdicts import DECIDED, UNTESTABLE, Claim
 
-DECIDED = ("holds", "contradicted", "undecided")
 TURNS = "* longer training or another difficulty says otherwise"
-SIGNS = {"holds": "✓", "contradicted": "✗", "undecided": "?", UNTESTABLE: "–"}
+SIGNS = dict(zip((*DECIDED, UNTESTABLE), "✓✗?–", strict=True))
 
 
 def of_paper(paper: str, found: dict[str, list[Claim]]):
@@ -37,6 +36,7 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
         width_ratios=[len(names), 8],
         layout="constrained",
     )
+    beside = axes[1].get_yaxis_transform()
     for column, judged in enumerate(found.values()):
         for row, height, c in zip(rows, heights, judged, strict=True):
             sign, tile = _look(c.verdict)
@@ -52,9 +52,9 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
                 fill = color if column == 0 else "white"
                 axes[1].plot(part.estimate, y, marker, color=color, mfc=fill, ms=6)
             if column == 0 and len(c.parts) > 2:
+                style = dict(transform=beside, va="center", size=8, color="0.3")
                 for part, y in zip(c.parts, places.mean(1), strict=True):
-                    at = axes[1].get_yaxis_transform()
-                    axes[1].text(1.01, y, part.name, transform=at, va="center", size=8, color="0.3")
+                    axes[1].text(1.01, y, part.name, **style)
     axes[0].set_yticks(rows, [f"{c.name}  {c.text}" for c in first])
     axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes[0].set(xlim=(-0.6, len(names) - 0.4), ylim=(heights.sum() + 0.1, -0.1))

@@ -33,5 +33,5 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all, its folder with it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

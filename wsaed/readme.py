@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsaed import code, parameters, render, report, runs, verdicts
-from wsaed.commands import one_line
+from wsaed.commands import one_line, write_whole
 from wsaed.corpora.sources import SPLITS
 from wsaed.features import FRONT_ENDS
 
@@ -197,7 +197,7 @@ def main() -> None:
         print("\n".join(lines) or "every committed result was made by the committed code")
         raise SystemExit(1 if lines else 0)
     target = (options.results or code.ROOT / "results" / options.profile).absolute()
-    (target / "README.md").write_text(readme(target), encoding="utf-8")
+    write_whole(target / "README.md", readme(target))
     print(f"report: {target.name}/README.md")
 
 

@@ -93,12 +93,11 @@ def older_code(commit: str) -> bytes | None:
     """The module as a commit has it, a tar file; None, and a line, where git can't give it."""
     archive = ["git", "archive", "--format=tar", commit, "wsaed"]
     try:
-        done = subprocess.run(archive, cwd=code.ROOT, capture_output=True)
+        return subprocess.run(archive, cwd=code.ROOT, capture_output=True, check=True).stdout
     except FileNotFoundError as error:
-        done = subprocess.CompletedProcess(archive, 1, b"", str(error).encode())
-    if done.returncode == 0:
-        return done.stdout
-    reason = done.stderr.decode().strip().splitlines()[-1]
+        reason = str(error)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode().strip().splitlines()[-1]
     print(f"no older code to compare with ({reason}): only the committed numbers count")
     return None
 
@@ -167,14 +166,15 @@ def main(arguments: list[str] | None = None) -> None:
     paths = sorted((code.ROOT / "results").glob("*/*/records.json"))
     records = {path: runs.read_records(path) for path in paths}
     every = [record for known in records.values() for record in known.values()]
-    found = proofs(every)
+    found, names = proofs(every), {}
+    for record in every:
+        names.setdefault(origin(record), set()).add(record["system"])
     packed = older_code(against) if found else None
     vouched = set()
     for made, outcome in zip(found, outcomes(list(found.values()), packed), strict=True):
-        names = sorted({record["system"] for record in every if origin(record) == made})
         spec = found[made]["spec"]
         sounds = spec["corpus"].get("bank") or spec["corpus"]["name"]
-        print(f"{spec['method']} on {sounds} ({', '.join(names)}): {outcome}")
+        print(f"{spec['method']} on {sounds} ({', '.join(sorted(names[made]))}): {outcome}")
         vouched |= {made} if outcome in (EQUAL, ROUNDED) else set()
     for path, known in records.items():
         for record in known.values():

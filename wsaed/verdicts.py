@@ -14,7 +14,7 @@ from scipy import stats
 MINIMUM = 5  # replicates below which no verdict is given
 DELTA = {"map": 0.01, "f1": 0.02, "auc": 0.02, "error": 0.03}  # equivalence margins by metric
 LEVEL = 0.05
-UNTESTABLE = "not testable here"
+DECIDED, UNTESTABLE = ("holds", "contradicted", "undecided"), "not testable here"
 AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not bear out
 
 
@@ -201,7 +201,7 @@ def _decided(claim: Claim, testable: dict, adjusted: dict) -> Claim:
 
 def _noted(claim: Claim) -> Claim:
     """A judged claim, its note saying what the verdict should be read with."""
-    if claim.verdict not in ("holds", "contradicted", "undecided", UNTESTABLE):
+    if claim.verdict not in (*DECIDED, UNTESTABLE):
         return claim
     more = (_at_tuned(claim), *claim.remarks)
     return replace(claim, note="; ".join(filter(None, (claim.note, *more))))

@@ -134,11 +134,13 @@ def trained_longer(df, pair: tuple[Side, Side], metric: str, tuned: str = ""):
         for side in pair
     )
     after = where_run(df, [again], metric)
-    same = shared(df, [measured(side, metric)[0] for side in again]) if after else df
+    if not after:
+        return [], []
+    same = shared(df, [measured(side, metric)[0] for side in again])
     before = where_run(same, [pair], metric)  # of the same replicates: as much can show
     at_tuned = where_run(df, [again], tuned, partial(labelled, contrast)) if tuned else []
     parts = after + at_tuned
-    if not before or not after or after[0].replicates < MINIMUM:
+    if not before or after[0].replicates < MINIMUM:
         return parts, []
     said, outcome = f"{AFTER} {before[0].name}", after[0].outcome
     turned = outcome != before[0].outcome

@@ -167,10 +167,8 @@ def preconditions(df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         table.loc[len(table)] = title, gap, f">= {GAP}", gap >= GAP
         if not gap >= GAP:
             tuned = contrast(df, "ss", "ws", TUNED).estimate
-            said = (
-                f"strong labels beat weak ones by {gap:+.2f} event F1 at 0.5, where {GAP:+.2f} is"
-            )
-            said += f" needed, by {tuned:+.2f} at tuned thresholds"
+            said = f"strong labels beat weak ones by {gap:+.2f} event F1 at 0.5, "
+            said += f"where {GAP:+.2f} is needed, by {tuned:+.2f} at tuned thresholds"
             _fall(reasons, NEED_GAP, said)
     if {"ss", "b_source"} <= known:
         source, strong = (values(df, system, METRIC).mean() for system in ("b_source", "ss"))
