@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from wsaed import code, runs
-from wsaed.commands import one_line
+from wsaed.files import one_line
 from wsaed.corpora.soundscapes import DEFAULTS
 from wsaed.features import FRONT_ENDS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from wsaed.code import ROOT
-from wsaed.commands import first_line, shown
+from wsaed.files import first_line, shown
 
 
 def given(path: Path) -> dict:

@@ -8,7 +8,7 @@ from pathlib import Path
 import joblib
 
 from wsaed import code
-from wsaed.corpora import cache_root
+from wsaed.files import cache_root
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import correlate1d
 
 from wsaed import scoring
-from wsaed.corpora import Event
+from wsaed.scoring import Event
 
 ETA = 1 / 3  # equation 7
 

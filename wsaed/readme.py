@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from wsaed import code, parameters, render, report, runs, verdicts
-from wsaed.commands import one_line, write_whole
+from wsaed.files import one_line, write_whole
 from wsaed.corpora.sources import SPLITS
 from wsaed.features import FRONT_ENDS
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 
 from wsaed.code import ROOT
-from wsaed.commands import first_line, one_line, shown, write_whole
+from wsaed.files import first_line, one_line, shown, write_whole
 from wsaed.parameters import fault, given
 
 BUILD = ROOT / ".build"

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from wsaed import code, corpora, runs
-from wsaed.commands import one_line, write_whole
+from wsaed.files import one_line, write_whole
 
 
 def group(spec: dict) -> str:

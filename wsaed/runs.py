@@ -18,6 +18,7 @@ import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 import joblib
 import torch
@@ -25,20 +26,20 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from wsaed import code, corpora, progress, training
-from wsaed.commands import one_line, write_whole
-from wsaed.corpora import cache_root
+from wsaed.files import cache_root, one_line, write_whole
 from wsaed.features import FRONT_ENDS
 from wsaed.parameters import of_profile as parameters
 from wsaed.pool import pool
 
-RECORD, CHECKPOINT = "record.json", "checkpoint.pt"
+RECORD = "record.json"
 VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
 
 
 def modules_of(spec: dict) -> list[str]:
     """The modules of wsaed whose code a run's numbers depend on (with all they import)."""
-    names = [f"wsaed.methods.{spec['method']}", f"wsaed.corpora.{spec['corpus']['name']}"]
-    return names + ([f"wsaed.nets.{spec['net']['name']}"] if "net" in spec else [])
+    names = [spec["method"], f"corpora.{spec['corpus']['name']}"]
+    names += [spec["net"]["name"]] if "net" in spec else []
+    return [f"wsaed.{name.partition(':')[0]}" for name in names]
 
 
 def code_digest(spec: dict) -> str:
@@ -109,11 +110,11 @@ def train_one(spec: dict, replicate: int, environment: dict | None = None) -> di
             if rank:  # only the first process keeps a checkpoint: all go on from there
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
-            if rank and (first / CHECKPOINT).exists():
-                shutil.copy(first / CHECKPOINT, partial)
+            if rank and (first / training.CHECKPOINT).exists():
+                shutil.copy(first / training.CHECKPOINT, partial)
             record = _train(spec, replicate, partial)
             if rank == 0:
-                (partial / CHECKPOINT).unlink(missing_ok=True)
+                (partial / training.CHECKPOINT).unlink(missing_ok=True)
                 (partial / RECORD).write_text(json.dumps(record))
                 os.replace(partial, home)
             else:
@@ -131,7 +132,7 @@ def _agreed(done: bool) -> bool:
 
 def _train(spec: dict, replicate: int, partial: Path) -> dict:
     started = time.time()
-    method = importlib.import_module(f"wsaed.methods.{spec['method']}")
+    method = resolve_name(f"wsaed.{spec['method']}")
     if os.environ.get("DETERMINISTIC") == "1":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -141,7 +142,7 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
         with open(partial / "progress.jsonl", "a") as file:
             file.write(json.dumps(row | {"seconds": round(time.time() - started, 1)}) + "\n")
 
-    scores = method.train(spec, replicate, partial, teachers, tell)
+    scores = method(spec, replicate, partial, teachers, tell)
     made_by, data = digests(spec)
     return {
         "spec": spec,

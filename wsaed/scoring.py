@@ -5,11 +5,12 @@ without its loops, and as counts a clip, which a bootstrap over clips can weight
 Notebook: start_here.ipynb shows what each score sees and what it does not.
 
 Events come as a dict: file -> list of (label, onset, offset, ...), in seconds; a
-`wsaed.corpora.Event` is such a tuple. A file without events keeps its empty list: its false
+`Event` is such a tuple. A file without events keeps its empty list: its false
 alarms count. Files that only the estimate names are left out, as in the DCASE evaluations.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -17,6 +18,16 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.special import ndtri
 
 Events = Mapping[str, Sequence[tuple]]
+
+
+class Event(NamedTuple):
+    """One sound event of a clip: a label and its onset and offset in seconds."""
+
+    label: str
+    onset: float
+    offset: float
+    source: str = ""  # identity of what sounds, e.g. "Dog/test/17"; "" where unknown
+    snr: float = float("nan")  # dB above the background; nan where unknown
 
 
 def average_precision(labels, probabilities, weights=None) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The one training loop, in plain torch.
+"""The one training step and the one prediction, in plain torch.
 
-An algorithm is its ``step(batch, epoch)`` and its ``batches(epoch)``. What is random draws from
+An algorithm is its ``losses(net, batch)`` and its ``batches(epoch)``. What is random draws from
 (seed, epoch), so a checkpoint holds no generator state and a resumed run ends in the same numbers.
 Notebook: secost/method.ipynb trains with it.
 """
@@ -15,6 +15,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from wsaed.files import first_line, whole
+
+CHECKPOINT = "checkpoint.pt"  # in a run's folder, while it trains
 
 
 def device() -> torch.device:
@@ -63,78 +67,100 @@ def one_cycle(progress: float, warm_up: float = 0.25) -> float:
 
 
 def fit(
-    modules: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
-    step: Callable,
+    plain: nn.Module,
+    losses: Callable,
     batches: Callable[[int], Iterable],
+    budget: dict,
     *,
-    epochs: int,
     seed: int,
-    schedule: Callable[[float], float] | None = None,
-    checkpoint: Path | None = None,
+    folder: Path | None = None,
     tell: Callable[[dict], None] = lambda row: None,
+    schedule: Callable[[float], float] | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+    after: Callable = lambda batch: None,
+    beside: nn.Module | None = None,
 ) -> list[dict]:
-    """Train for ``epochs`` and give one row an epoch: the means of what ``step`` returned.
+    """Train ``plain`` by Adam and give one row an epoch: the means of what ``losses`` returned.
 
-    step(batch, epoch) does a whole optimisation step (it may use several optimisers) and returns
-    a dict of floats or 0-dim tensors. ``schedule(progress in [0, 1))`` scales every optimiser's
-    initial learning rate. ``checkpoint`` is a file: written at epoch ends, at most one every
-    CHECKPOINT_SECONDS (60), and resumed from exactly. Stops with SystemExit at an epoch's end
-    when the parent process has died.
+    losses(net, batch) gives a dict of 0-dim tensors, of which "loss" is minimised; its net is
+    ``plain``, or that in torchrun's wrapping. ``after(batch)`` runs behind every step.
+    budget: "epochs" and "learning_rate", which ``schedule(progress in [0, 1))`` scales.
+    ``folder`` keeps a checkpoint, written at epoch ends, at most one every CHECKPOINT_SECONDS
+    (60), and resumed from exactly; it holds the weights of ``beside``, too. Stops with SystemExit
+    at an epoch's end when the parent process has died.
     """
+    net = distribute(plain)
+    learned = [weight for weight in net.parameters() if weight.requires_grad]
+    adam = torch.optim.Adam(learned, budget["learning_rate"], betas=betas, fused=True)
+    modules = {"net": net} | ({"beside": beside} if beside is not None else {})
     parent, rows, first = os.getppid(), [], 0
-    rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
+    checkpoint, epochs = folder and folder / CHECKPOINT, budget["epochs"]
     if checkpoint and checkpoint.exists():
-        first, rows = _resume(checkpoint, modules, optimizers)
+        first, rows = _resume(checkpoint, modules, adam)
     saved = time.monotonic()
     for epoch in range(first, epochs):
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         for module in modules.values():
             module.train()
-        sums, count = {}, 0
-        todo = list(batches(epoch))
+        todo, sums = list(batches(epoch)), {}
         for i, batch in enumerate(todo):
             if schedule:
-                factor = schedule((epoch + i / len(todo)) / epochs)
-                for name, optimizer in optimizers.items():
-                    for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
-                        group["lr"] = rate * factor
-            for key, value in step(batch, epoch).items():
+                progress = (epoch + i / len(todo)) / epochs
+                adam.param_groups[0]["lr"] = budget["learning_rate"] * schedule(progress)
+            found = losses(net, batch)
+            adam.zero_grad(set_to_none=True)
+            found["loss"].backward()
+            adam.step()
+            after(batch)
+            for key, value in found.items():
                 sums[key] = sums.get(key, 0) + torch.as_tensor(value).detach()
-            count += 1
-        rows.append({"epoch": epoch + 1} | {k: float(v) / count for k, v in sums.items()})
+        rows.append({"epoch": epoch + 1} | {k: float(v) / len(todo) for k, v in sums.items()})
         tell(rows[-1])
         every = float(os.environ.get("CHECKPOINT_SECONDS", 60))
         if checkpoint and epoch + 1 < epochs and time.monotonic() - saved >= every:
-            _save(checkpoint, modules, optimizers, epoch + 1, rows)
+            _save(checkpoint, modules, adam, epoch + 1, rows)
             saved = time.monotonic()
         if os.getppid() != parent:
             raise SystemExit("stopped: the process that asked for this run has ended")
     return rows
 
 
-def _save(path: Path, modules, optimizers, epoch: int, rows: list[dict]) -> None:
+def _save(path: Path, modules: dict, adam, epoch: int, rows: list[dict]) -> None:
     if rank_and_world()[0]:
         return
-    state = {"epoch": epoch, "rows": rows}
-    state |= {"modules": {k: m.state_dict() for k, m in modules.items()}}
-    state |= {"optimizers": {k: o.state_dict() for k, o in optimizers.items()}}
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    weights = {name: module.state_dict() for name, module in modules.items()}
+    with whole(path) as partial:
+        torch.save(
+            {"epoch": epoch, "rows": rows, "modules": weights, "adam": adam.state_dict()}, partial
+        )
 
 
-def _resume(path: Path, modules, optimizers) -> tuple[int, list[dict]]:
+def _resume(path: Path, modules: dict, adam) -> tuple[int, list[dict]]:
     state = torch.load(path, map_location=device(), weights_only=True)
     try:
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])
-        for name, optimizer in optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        adam.load_state_dict(state["adam"])
     except (KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: a checkpoint of another shape ({reason}); delete it") from None
+        said = f"{path}: a checkpoint of another shape ({first_line(error)}); delete it"
+        raise ValueError(said) from None
     return state["epoch"], state["rows"]
+
+
+def predict(net: nn.Module, features, answer: Callable | None = None, batch_size: int = 64):
+    """What a net says of all clips in eval mode, float32 arrays in the clips' order.
+
+    answer(x, rows) gives a tuple of tensors, its rows in order, for log-mel x of the clips
+    ``rows``; by default it is the net's own call.
+    """
+    answer = answer or (lambda x, rows: net(x))
+    batches = np.array_split(np.arange(len(features)), max(1, len(features) // batch_size))
+    net.eval()
+    found = []
+    with torch.inference_mode(), precision():
+        for rows, (x, _) in zip(batches, rows_of(features, batches), strict=True):
+            found.append([part.float().cpu().numpy() for part in answer(x, rows)])
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
 def distribute(module: nn.Module) -> nn.Module:

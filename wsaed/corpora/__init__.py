@@ -18,16 +18,8 @@ import numpy as np
 from filelock import FileLock
 
 from wsaed.corpora.pairs import Pairs
-
-
-class Event(NamedTuple):
-    """One sound event of a clip: a label and its onset and offset in seconds."""
-
-    label: str
-    onset: float
-    offset: float
-    source: str = ""  # identity of what sounds, e.g. "Dog/test/17"; "" where unknown
-    snr: float = float("nan")  # dB above the background; nan where unknown
+from wsaed.files import cache_root
+from wsaed.scoring import Event
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,7 @@ class Split:
     features:     ``features(front_end) -> Shards``, made on first use and cached
     waveform:     ``waveform(i) -> (samples,) float32`` at ``rate`` Hz
     pairs:        of target sound detection: which clip is asked for which label, or None
+    hidden:       the true events, which only the corpus' maker knows, or None: for diagnosis
     """
 
     name: str
@@ -92,6 +85,7 @@ class Split:
     waveform: Callable
     rate: int
     pairs: Pairs | None = None
+    hidden: list[list[Event]] | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -128,11 +122,6 @@ ENVIRONMENT = ("BANK", "TEST_FOLD", "AUDIOSET", "DESED", "URBAN_SED", "CACHE")
 def _load(spec: str, replicate: int, folders: tuple) -> Corpus:
     name = json.loads(spec)["name"]
     return importlib.import_module(f"wsaed.corpora.{name}").load(json.loads(spec), replicate)
-
-
-def cache_root() -> Path:
-    """The folder for runs and features: CACHE, else .cache/ in the project's root."""
-    return Path(os.environ.get("CACHE") or Path(__file__).parents[2] / ".cache").absolute()
 
 
 SHARD = 250  # clips a features file: small enough that a killed build loses seconds

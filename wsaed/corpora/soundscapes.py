@@ -8,7 +8,7 @@ Three shapes, each after one of the papers' corpora:
   targets   target sound detection's: two bases with events (A recorded, B clean), novel classes
             with clip labels (`shapes.target_roles`), and references, one target alone in a clip
 Splits without events still carry the truth, for oracles and pictures: `Split.clean_labels`
-and the attribute ``hidden_events`` (a list of `Event` a clip); no method may read them.
+and the attribute ``hidden`` (a list of `Event` a clip); no method may read them.
 Notebook: start_here.ipynb.
 """
 
@@ -274,7 +274,7 @@ def _split(scenes: Scenes, labels, siblings, count: int, noise: float, key: dict
         partial(scene, scenes),
         RATE,
     )
-    split.hidden_events = events
+    split.hidden = events
     return split
 
 
@@ -357,7 +357,7 @@ def _about(spec: dict, labels, splits: dict[str, Split], sounds: Sounds) -> str:
     given = clean if first.clip_labels is None else first.clip_labels
     share, right = clean.mean(0), (given * clean).sum()
     scenes = [s for s in splits.values() if s.name != "references"]
-    lengths = [e.offset - e.onset for s in scenes for c in s.hidden_events for e in c]
+    lengths = [e.offset - e.onset for s in scenes for c in s.hidden for e in c]
     roles = ""
     if spec["shape"] == "targets":
         found = shapes.target_roles(sounds.classes).items()

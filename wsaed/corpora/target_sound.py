@@ -17,7 +17,7 @@ take AudioSet's names "Bark" and "Gunshot, gunfire".
 Splits:
     base_a      S-TSD: training clips, events of its classes
     base_b      URBAN-TSD: training soundscapes, events
-    novel       L-TSD: training clips, clip labels alone; ``hidden_events`` has the onsets
+    novel       L-TSD: training clips, clip labels alone; ``hidden`` has the onsets
     validation  L-TSD: training clips held out, about 3.5 % of each class (`held_out`)
     test        L-TSD: evaluation clips
     references  10 a class, each a class alone: its events in one training clip that overlap no
@@ -285,7 +285,7 @@ def _split(name: str, clips: list[Clip], broken: set, classes, labels: tuple[str
         recordings.RATE,
         pairs(given, [labels.index(label) for label in classes], [*DEFAULTS].index(name)),
     )
-    split.hidden_events = events
+    split.hidden = events
     return split
 
 
@@ -314,7 +314,7 @@ def _references(turns: list[Reference], labels: tuple[str, ...]) -> Split:
         partial(_waveform, turns, recordings.RATE),
         recordings.RATE,
     )
-    split.hidden_events = events
+    split.hidden = events
     return split
 
 

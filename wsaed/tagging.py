@@ -1,24 +1,14 @@
-"""What every clip-level system shares: prediction over a split, and its scores.
+"""Scores of clip probabilities, which two papers' systems share.
 
 Notebook: secost/method.ipynb.
 """
 
 import numpy as np
-import torch
 
-from wsaed import scoring, training
+from wsaed import scoring
 from wsaed.corpora import Corpus, Split
 
 RESAMPLES = 50  # clip bootstraps stored with every run; the same ones for all of a replicate
-
-
-def predict(net: torch.nn.Module, features, batch_size: int = 64) -> np.ndarray:
-    """Clip probabilities (clips, classes) float32 of a net in eval mode."""
-    batches = np.array_split(np.arange(len(features)), max(1, len(features) // batch_size))
-    net.eval()
-    with torch.inference_mode(), training.precision():
-        out = [net(x)[1].float().cpu() for x, _ in training.rows_of(features, batches)]
-    return torch.cat(out).numpy()
 
 
 def tagging_scores(split: Split, probabilities: np.ndarray, seed: int) -> dict:
