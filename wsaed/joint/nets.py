@@ -263,7 +263,7 @@ class MeanTeacher(Pair):
 def mean_teacher_pair(
     classes: int, width: float = 1.0, frames: int = 864, mels: int = 64, dropout: float = 1.0
 ) -> MeanTeacher:
-    """The official baseline of DCASE 2019 task 4: about 110 steps come out, by up to three halvings.
+    """The official baseline of DCASE 2019 task 4; up to three halvings leave about 110 steps.
 
     Raises ValueError where ``frames`` can't be halved that often.
     """
