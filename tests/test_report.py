@@ -1,0 +1,106 @@
+"""Tables, scores and panels of a small made-up frame of results."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from wsaed import plots, report
+from wsaed.claims import rules
+
+CORPUS = {"name": "soundscapes", "bank": None}
+
+
+def records(scores: dict) -> dict:
+    """{(system, replicate): record} of {system: {column: [a score a replicate]}}."""
+    return {
+        (system, r): {"spec": {"corpus": CORPUS}, "scores": {c: v[r] for c, v in columns.items()}}
+        for system, columns in scores.items()
+        for r in range(len(next(iter(columns.values()))))
+    }
+
+
+@pytest.fixture
+def df():
+    return report.frame(
+        records(
+            {
+                "gl": {
+                    "f1_average": [0.2, 0.4],
+                    "f1_esp": [0.1, 0.5],
+                    "f1_average_resampled": [[0.1, 0.3], [0.3, 0.5]],
+                    "psds": [None, None],
+                },
+                "pts": {
+                    "f1_average": [0.3, 0.7, 0.9],
+                    "f1_esp": [0.2, 0.6, 0.8],
+                    "f1_average_resampled": [[0.2, 0.4], [0.6, 0.8], [0.9, 0.9]],
+                    "psds": [0.5, 0.5, 0.5],
+                },
+            }
+        )
+    )
+
+
+def test_a_row_may_name_a_rule_and_a_column_may_have_none(df):
+    assert report.values(df, "gl@esp", "f1").tolist() == [0.1, 0.5]
+    assert report.values(df, "pts@esp", "psds").tolist() == [0.5] * 3
+    with pytest.raises(KeyError, match="no_such"):
+        report.values(df, "no_such", "f1_esp")
+
+
+def test_differences_are_paired_by_replicate(df):
+    d, clips = report.difference(df, "pts@average", "gl@average", "f1")
+    assert d == pytest.approx([0.1, 0.3])  # the third replicate has no partner
+    assert clips == pytest.approx(np.array([[0.1, 0.1], [0.3, 0.3]]))
+    assert report.difference(df, "pts@esp", "gl@esp", "f1")[1] is None
+    assert plots.changes(df, ["pts@esp"], "f1", "gl@esp")[0] == pytest.approx([10, 10])
+    relative = plots.changes(df, ["pts@esp"], "f1", "gl@esp", relative=True)[0]
+    assert relative == pytest.approx([100, 20])
+
+
+def test_a_score_is_mean_and_interval_or_nothing(df):
+    low, high = rules.two_level_interval(np.array([0.1, 0.5]), None)
+    assert report.score(df, "gl@esp", "f1") == f"0.300 [{low:.3f}, {high:.3f}]"
+    assert report.score(df, "gl", "psds") == "" == report.score(df, "gl", "unknown")
+    assert report.mean_interval(np.array([0.25])) == "0.250"
+
+
+def test_a_table_has_a_row_a_row_and_leaves_empty_columns_out(df):
+    columns = {"f1": "event F1", "unknown": "PSDS"}
+    rows = {"gl@average": "GL", "pts@esp": "PTS, ESP"}
+    made = report.table(df, rows, columns, {"f1": {"gl@average": 0.405}})
+    assert list(made) == ["system", "paper: event F1", "event F1", "replicates"]
+    assert made["paper: event F1"].tolist() == ["0.405", ""]
+    assert made["replicates"].tolist() == [2, 3]
+    assert made["event F1"][1] == report.score(df, "pts@esp", "f1")
+
+
+def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path):
+    p = dict(paper="secost", artefact="table_2", profile="smoke", saved=tmp_path, replicates=2)
+    p |= dict(corpus="soundscapes", train_clips=8, test_clips=0)
+    made = pd.DataFrame({"a|b": ["x", ""], "f": [0.12345, np.nan]})
+    kept = []
+    for _ in range(2):
+        report.save_table(made, p, "gap", about="About it.")
+        fig, ax = plt.subplots()
+        plots.panels([ax], df, {"gl": "GL", "pts": "PTS"}, {"f1_esp": "F1"}, {"f1_esp": {"gl": 1}})
+        report.save_figure(fig, p)
+        kept.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+        plt.close(fig)
+    assert kept[0] == kept[1]
+    assert {"table_2_gap.csv", "table_2_gap.md", "table_2.png", "table_2.svg"} == kept[0].keys()
+    text = kept[0]["table_2_gap.md"].decode()
+    assert "a\\|b" in text and "0.123" in text and "8 train, all test clips" in text
+    assert "About it. Profile smoke" in text and "replicates: 2, each with its own" in text
+
+
+def test_panels_draw_the_replicates_and_the_paper_s_values(df):
+    fig, axes = plt.subplots(1, 2)
+    rows, printed = {"gl@esp": "GL", "pts@esp": "PTS"}, {"f1": {"gl@esp": 0.4, "pts@esp": 0.5}}
+    plots.panels(axes[:1], df, rows, {"f1": "F1"}, printed, against="gl@esp")
+    drawn = {tuple(np.round(line.get_xdata(), 6)) for line in axes[0].get_lines()}
+    assert (10, 10) in drawn and (0, 0) in drawn  # replicates, in points
+    assert any(np.allclose(x, (0, 10)) for x in drawn)  # the paper's own differences
+    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["GL", "PTS"]
+    plt.close(fig)

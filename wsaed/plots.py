@@ -1,0 +1,61 @@
+"""What the papers' figures share: replicates as dots, the paper's values as diamonds, panels."""
+
+import numpy as np
+import seaborn as sns
+
+from wsaed import report
+from wsaed.claims import rules
+
+
+def dots(ax, positions, columns, label=None, color=None, fmt="o-", horizontal=False) -> None:
+    """Each system's replicates as faint dots, its mean and 95 % interval over them as a bar.
+
+    columns: an array (replicates,) for each of ``positions``.
+    """
+    color = color or sns.color_palette()[0]
+    means = np.array([np.mean(c) for c in columns])
+    spans = [rules.two_level_interval(np.asarray(c, float), None) for c in columns]
+    errors = {"xerr" if horizontal else "yerr": np.abs(np.array(spans).T - means)}
+    turn = -1 if horizontal else 1
+    for x, column in zip(positions, columns, strict=True):
+        pair = (np.full(len(column), x), column)[::turn]
+        ax.plot(*pair, "o", color=color, alpha=0.3, ms=4, zorder=2)
+    style = dict(fmt=fmt, color=color, label=label, ms=6, capsize=3, zorder=3)
+    ax.errorbar(*(positions, means)[::turn], **errors, **style)
+
+
+def diamonds(ax, x, y, halves=None, label="paper", **style) -> None:
+    """The paper's values, hollow; ``halves``: half lengths of bars to both sides."""
+    style = dict(fmt="D", color="0.25", mfc="none", ms=8, lw=1, label=label) | style
+    ax.errorbar(list(x), list(y), xerr=halves, **style)
+
+
+def changes(df, rows, column: str, against: str, relative: bool = False) -> list[np.ndarray]:
+    """Each row's score less that of ``against`` in the same replicate: points, or relative in %."""
+    pairs = [report.paired(df, row, against, column) for row in rows]
+    return [100 * (score - base) / (base if relative else 1) for score, base in pairs]
+
+
+def panels(
+    axes, df, rows: dict, columns: dict, printed=None, against=None, relative=False, shift=0.0
+):
+    """A panel for each of ``columns`` (column -> title), a row for each of ``rows`` from the top.
+
+    printed: column -> {row: the paper's value}; against: the row whose score in the same replicate
+    is taken off, from the paper's values too: in points, F1 times 100, or in percent if relative.
+    """
+    y = np.arange(len(rows))
+    for ax, (column, title) in zip(axes, columns.items(), strict=True):
+        known = {r: v for r, v in (printed or {}).get(column, {}).items() if r in rows}
+        if against:
+            base = known.get(against)
+            known = {r: 100 * (v - base) / (base if relative else 1) for r, v in known.items()}
+            found = changes(df, rows, column, against, relative)
+            ax.axvline(0, color="0.3", lw=1)
+        else:
+            found = [report.values(df, row, column) for row in rows]
+        dots(ax, y - shift, found, "measured", fmt="o", horizontal=True)
+        diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
+        ax.set_xlabel(title)
+    axes[0].set_yticks(y, rows.values())
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
