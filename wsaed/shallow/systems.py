@@ -69,17 +69,13 @@ def teacher(p: dict, single: bool = False) -> dict:
 def student(p: dict, name: str, guide: dict) -> dict:
     """The spec of one of `CONFIGURATIONS`, taught by ``guide``, a spec of `teacher`."""
     curriculum, pseudolabels, mask, augment = CONFIGURATIONS[name]
+    budget = {key: p[key] for key in ("steps", "generation", "batch_size")}
     return {
         "method": "shallow.method:train",
         "net": {"name": "shallow.net:LstmStudent", "width": p["width"], "mels": p["mels"]},
         "corpus": guide["corpus"],
         "front_end": p["front_end"],
-        "budget": {
-            "steps": p["steps"],
-            "generation": p["generation"],
-            "batch_size": p["batch_size"],
-            "learning_rate": LEARNING_RATE / p["width"],
-        },
+        "budget": budget | {"learning_rate": LEARNING_RATE / p["width"]},
         "curriculum": curriculum,
         "pseudolabels": pseudolabels,
         "mask": mask,
