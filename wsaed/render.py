@@ -52,55 +52,49 @@ def names(path: Path) -> tuple[dict, set[str]]:
     Raises ValueError where there is no such cell or where it holds more than literal assignments,
     which papermill's own inspection would skip in silence.
     """
-    declared, used, plain = None, set(), TransformerManager()
-    for number, cell in enumerate(read(path).cells):
-        if cell.cell_type != "code":
-            continue
-        try:
-            tree = ast.parse(plain.transform_cell(cell.source))  # no names of magics, shell lines
-        except SyntaxError as error:
-            raise ValueError(f"{shown(path)}: cell {number} does not parse: {error}") from error
-        if declared is None and tagged(cell, "parameters"):
-            declared = dict(_literal(path, line) for line in tree.body)
-        else:
-            every = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
-            used |= {node.id for node in every if isinstance(node.ctx, ast.Load)}
-    if declared is None:
+    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
+    try:  # magics and shell lines become calls: their names do not count as read
+        plain = [ast.parse(TransformerManager().transform_cell(cell.source)) for cell in cells]
+    except SyntaxError as error:
+        raise ValueError(f"{shown(path)}: a cell does not parse: {error}") from error
+    mine = [tree for cell, tree in zip(cells, plain, strict=True) if tagged(cell, "parameters")]
+    if not mine:
         raise ValueError(f"{shown(path)}: no cell is tagged `parameters`: tag one")
+    declared = {}
+    for line in mine[0].body:
+        try:
+            target = line.targets[0] if isinstance(line, ast.Assign) else line.target
+            declared[target.id] = ast.literal_eval(line.value)
+        except (AttributeError, ValueError):
+            said = (
+                f"{shown(path)}: `{ast.unparse(line)}` in the parameters cell: keep that cell to "
+            )
+            said += "`name = literal`, one a line, and compute in the next cell"
+            raise ValueError(said) from None
+    nodes = (node for tree in plain if tree is not mine[0] for node in ast.walk(tree))
+    used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return declared, used
-
-
-def _literal(path: Path, line: ast.stmt) -> tuple:
-    try:
-        target = line.targets[0] if isinstance(line, ast.Assign) else line.target
-        return target.id, ast.literal_eval(line.value)
-    except (AttributeError, ValueError):
-        raise ValueError(
-            f"{shown(path)}: `{ast.unparse(line)}` in the parameters cell: keep that cell to "
-            "`name = literal`, one a line, and compute in the next cell"
-        ) from None
 
 
 def check(path: Path, profile: str, replicates: int | None = None) -> dict:
     """The parameters that a notebook gets in a profile, all checked; no kernel starts.
 
     They are those of params/<profile>/<its folder>.yaml that it declares; where its folder has no
-    such file, its defaults. ``replicates`` takes the place of the profile's.
+    such files, none. ``replicates`` takes the place of the profile's.
     Raises ValueError or FileNotFoundError in one line that names the file, the key, what to do.
     """
-    (declared, used), paper = names(path), path.parent.name
-    for key in declared:
-        if key not in used:
-            said = f"{shown(path)}: {key} is declared and never read: use it or take it out"
-            raise ValueError(said)
-    if not parameters.file(paper, "smoke").exists():
-        return declared
-    values = parameters.checked(paper, profile)
+    declared, used = names(path)
+    if unread := [key for key in declared if key not in used]:
+        said = f"{unread[0]} is declared and never read: use it or take it out"
+        raise ValueError(f"{shown(path)}: {said}")
+    if not parameters.file(path.parent.name, "smoke").exists():
+        return {}
+    values = parameters.checked(path.parent.name, profile)
     values |= {"replicates": replicates} if replicates else {}
     for key, default in declared.items():
-        # None stands for the profile's value, whatever its type is
-        pattern = values.get(key) if default is None else default
-        parameters.complain(f"{shown(path)}, {profile}", key, pattern, values)
+        # a default of None stands for the profile's value, whatever its type
+        default = values.get(key) if default is None else default
+        parameters.complain(f"{shown(path)}, profile {profile}", key, default, values)
     return {key: values[key] for key in declared}
 
 
@@ -133,19 +127,19 @@ def render(path: Path, values: dict, target: Path, where: str) -> None:
     for file in (partial, failed, log):
         file.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, partial)  # what is kept where no kernel starts
-    # in a process of its own: what papermill and the kernel print goes to the log
+    # in a process of its own, so that what papermill and the kernel print goes to the log
     command = [sys.executable, "-m", "papermill", path, partial, "--kernel=python3"]
     command += ["--language=python", f"--cwd={path.parent}", "--no-progress-bar"]
     command += ["--start-timeout=300"]  # many kernels may start at once
     command += ["--parameters_yaml", yaml.safe_dump(values)] if values else []
     quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     with open(log, "w") as file:
-        code = subprocess.run(command, stdout=file, **quiet).returncode
-    if code:
+        status = subprocess.run(command, stdout=file, **quiet).returncode
+    if status:
         os.replace(partial, failed)
         outputs = (output for cell in read(failed).cells for output in cell.get("outputs", []))
         raised = (f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error")
-        reason = next(raised, f"papermill ended with {code}").splitlines()[0]
+        reason = next(raised, f"papermill ended with {status}").splitlines()[0]
         said = f"{shown(path)} failed: {reason}"
         raise RuntimeError(f"{said} (kept: {shown(failed)}; log: {shown(log)})")
     write_whole(target, nbformat.writes(clean(read(partial))).rstrip("\n") + "\n")
@@ -154,13 +148,28 @@ def render(path: Path, values: dict, target: Path, where: str) -> None:
 
 
 def state(path: Path, values: dict, target: Path) -> str:
-    """Digest of what an executed notebook depends on and of what it wrote beside itself."""
+    """Digest of what an executed notebook depends on and of all that it wrote beside itself."""
     found = hashlib.sha256(f"{values} {code.digest(code.modules())}".encode())
-    folders = (target.parents[1], ROOT / "results" / "evidence")
-    records = (file for folder in folders for file in sorted(folder.glob("*/records.json")))
+    homes = (target.parents[1], ROOT / "results" / "evidence")
+    records = (file for home in homes for file in sorted(home.glob("*/records.json")))
     for file in (path, *records, *sorted(target.parent.glob(f"{target.stem}*"))):
         found.update(f"\n{file}\n".encode() + file.read_bytes())
     return found.hexdigest()
+
+
+def renew(path: Path, values: dict, target: Path) -> str:
+    """`render` a notebook unless it is up to date; one line if that failed, else ""."""
+    began, where = time.monotonic(), f"{target.parents[1].name}/{path.parent.name}/{path.stem}"
+    kept = BUILD / "states" / where
+    if kept.exists() and kept.read_text() == state(path, values, target):
+        return ""
+    try:
+        render(path, values, target, where)
+    except (ValueError, OSError, RuntimeError) as error:
+        return first_line(error)
+    write_whole(kept, state(path, values, target))
+    print(f"{shown(target)} ({time.monotonic() - began:.0f} s)", flush=True)
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -172,34 +181,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--in-place", action="store_true", help="run with the notebooks' defaults")
     options = parser.parse_args(arguments)
     results = Path(os.path.abspath(options.results or ROOT / "results" / options.profile))
-    paths = [Path(os.path.abspath(notebook)) for notebook in options.notebooks]
-    given = [check(path, options.profile, options.replicates) for path in paths]
+    jobs = []
+    for path in (Path(os.path.abspath(notebook)) for notebook in options.notebooks):
+        values = check(path, options.profile, options.replicates)
+        target = results / path.parent.name / path.name
+        jobs.append((path, {}, path) if options.in_place else (path, values, target))
     # no bar in an executed notebook: it would hold times
     os.environ.update(PROFILE=options.profile, MPLBACKEND=INLINE, HEADLESS="1")
     os.environ.pop("RESULTS", None)
-    if not options.in_place:
-        os.environ["RESULTS"] = str(results)
-
-    def job(path: Path, values: dict) -> str:
-        """Render a notebook unless it is up to date; what went wrong."""
-        began, name = time.monotonic(), f"{path.parent.name}/{path.stem}"
-        try:
-            if options.in_place:
-                render(path, {}, target := path, f"in_place/{name}")
-            else:
-                target = results / path.parent.name / path.name
-                kept = BUILD / "states" / results.name / name
-                if kept.exists() and kept.read_text() == state(path, values, target):
-                    return ""
-                render(path, values, target, f"{results.name}/{name}")
-                write_whole(kept, state(path, values, target))
-        except (ValueError, OSError, RuntimeError) as error:
-            return first_line(error)
-        print(f"{shown(target)} ({time.monotonic() - began:.0f} s)", flush=True)
-        return ""
-
+    os.environ |= {} if options.in_place else {"RESULTS": str(results)}
     with ThreadPoolExecutor(int(os.environ.get("JOBS") or os.cpu_count() or 1)) as pool:
-        if failed := list(filter(None, pool.map(job, paths, given))):
+        if failed := [*filter(None, pool.map(renew, *zip(*jobs, strict=True)))]:
             sys.exit("\n".join(failed))
 
 

@@ -26,12 +26,11 @@ from safetensors import SafetensorError
 
 from wsaed import code, corpora, parameters, progress, training
 from wsaed.features import FRONT_ENDS
-from wsaed.files import ROOT, cache_root, first_line, one_line, write_whole
+from wsaed.files import ROOT, cache_root, first_line, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 from wsaed.pool import pool
 
-RECORD = "record.json"
-VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
+RECORD, RECORDS = "record.json", "records.json"  # of a run in the cache; of a paper's results
 # What a worker is told of the environment
 SETTINGS = ("BANK", "AUDIOSET", "DESED", "URBAN_SED", "PANNS", "CACHE", "DEVICE", "TEST_FOLD")
 SETTINGS += ("THREADS", "DETERMINISTIC", "CHECKPOINT_SECONDS")
@@ -149,7 +148,7 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
         "code": made_by,
         "data": data,
         "scores": scores,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {name: version(name) for name in ("torch", "torchaudio", "numpy", "scipy")},
         "cost": {
             "seconds": round(time.time() - started, 2),
             "device": training.device().type,
@@ -240,17 +239,12 @@ def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) ->
 
 def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> None:
     """Make the features that the runs need, all cores on each split, before any run trains."""
-    wanted = {}
-    for spec, replicate in runs:
-        if "front_end" in spec:
-            names = [spec["corpus"], replicate, spec["front_end"]]
-            wanted[json.dumps(names, sort_keys=True)] = names
+    named = ([s["corpus"], r, s["front_end"]] for s, r in runs if "front_end" in s)
+    wanted = sorted({json.dumps(names, sort_keys=True) for names in named})
     cores = int(os.environ.get("JOBS") or joblib.cpu_count())
-    calls = [
-        joblib.delayed(_features)(*names, slice(part, None, cores), _environment())
-        for names in wanted.values()
-        for part in range(cores)
-    ]
+    parts = [slice(first, None, cores) for first in range(cores)]
+    make = joblib.delayed(_features)
+    calls = [make(*json.loads(names), part, _environment()) for names in wanted for part in parts]
     with progress.bar(f"{title}, features", len(calls), "parts") as b:
         for _ in parallel(calls):
             b(1)
@@ -260,12 +254,9 @@ def _features(spec: dict, replicate: int, front_end: str, part: slice, environme
     os.environ.update(environment)
     torch.set_num_threads(1)
     with _named(f"the features of {spec['name']} (replicate {replicate}) could not be made"):
-        jobs = [
-            (split, shard)
-            for split in corpora.load(spec, replicate).splits.values()
-            for shard in range(-(-len(split) // corpora.SHARD))
-        ]
-        for split, shard in jobs[part]:
+        splits = corpora.load(spec, replicate).splits.values()
+        shards = [(s, k) for s in splits for k in range(-(-len(s) // corpora.SHARD))]
+        for split, shard in shards[part]:
             split.features(FRONT_ENDS[front_end], only=shard)
 
 
@@ -277,49 +268,43 @@ def wished(paper: str, systems: list[str], p: dict) -> dict:
     return {(name, r): spec for name, spec in specs.items() for r in range(counts[name])}
 
 
-def collect(jobs: dict[str, tuple], home: Path | None = None, anew: bool = False) -> dict:
-    """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters)}.
+def collect(jobs: dict[str, tuple], anew: bool = False) -> dict:
+    """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters, folder)}.
 
-    There is one order of looking: the committed records in home/<paper>/records.json (where there
-    is a ``home``, and not if ``anew``), the cache, training. A replicate of all papers is trained
-    before the next, and a paper's file is written whole as soon as all runs of a replicate are
-    there; it keeps other replicates and systems, if their specs are today's.
+    There is one order of looking: the committed records in folder/records.json (where a folder is
+    given, and not if ``anew``), the cache, training. A replicate of all papers is trained before
+    the next, and a paper's file is written whole as soon as all runs of a replicate are there; it
+    keeps other replicates and systems that an artefact shows, if their specs are today's.
     Raises RuntimeError in one line when a run fails; papers that miss none are written first.
     """
-    wanted, kept, found, written = {}, {}, {}, {}
-    for paper, (systems, p) in jobs.items():
+    wanted, kept, found = {}, {}, {}
+    for paper, (systems, p, home) in jobs.items():
         wanted[paper] = wished(paper, systems, p)
-        written[paper] = read_records(home / paper / "records.json") if home else {}
-        specs, shown = PAPERS[paper].systems(p), PAPERS[paper].artefacts(p["profile"])
-        today = {name: specs[name] for names in (systems, *shown.values()) for name in names}
+        specs, artefacts = PAPERS[paper].systems(p), PAPERS[paper].artefacts(p["profile"])
+        shown = {name for names in artefacts.values() for name in names}
         kept[paper] = {
             (name, r): record
-            for (name, r), record in written[paper].items()
-            if today.get(name) == record["spec"] and not (anew and name in systems)
+            for (name, r), record in (read_records(home / RECORDS) if home else {}).items()
+            if specs.get(name) == record["spec"]
+            and name in (shown - set(systems) if anew else shown)
         }
-        found[paper] = {k: kept[paper][k] for k in wanted[paper] if _current(kept[paper].get(k))}
-    many = max(p["replicates"] for _, p in jobs.values())
+        found[paper] = {k: kept[paper][k] for k in wanted[paper] if current(kept[paper].get(k))}
+    many = max(p["replicates"] for _, p, _ in jobs.values())
     for r in range(many):
         missing = {
             paper: {k: specs[k] for k in specs if k[1] == r and k not in found[paper]}
             for paper, specs in wanted.items()
         }
-        failed, runs = None, [(spec, r) for specs in missing.values() for spec in specs.values()]
+        title = f"{', '.join(jobs)}: replicate {r + 1} of {many}"
         try:
-            name = next(iter(jobs)) if len(jobs) == 1 else "all papers"
-            train(runs, f"{name}, replicate {r + 1} of {many}")
-        except RuntimeError as error:
-            failed = error
-        for paper, specs in missing.items():
-            trained = {k: load(spec, r) for k, spec in specs.items()}
-            if not all(trained.values()):
-                continue
-            found[paper] |= {k: {"system": k[0]} | record for k, record in trained.items()}
-            if home and (records := kept[paper] | found[paper]) != written[paper]:
-                write_records(home / paper / "records.json", records)
-                written[paper] = records
-        if failed:
-            raise failed
+            train([(spec, r) for specs in missing.values() for spec in specs.values()], title)
+        finally:
+            for paper, specs in missing.items():
+                trained = {k: load(spec, r) for k, spec in specs.items()}
+                if specs and all(trained.values()):
+                    found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
+                    if home := jobs[paper][2]:
+                        write_records(home / RECORDS, kept[paper] | found[paper])
     return {paper: dict(sorted(records.items())) for paper, records in found.items()}
 
 
@@ -327,10 +312,11 @@ def records(
     paper: str, systems: list[str], p: dict, home: Path | None = None, anew: bool = False
 ) -> dict:
     """{(system, replicate): record} of some of a paper's systems: `collect` for one paper."""
-    return collect({paper: (systems, p)}, home, anew)[paper]
+    return collect({paper: (systems, p, home)}, anew)[paper]
 
 
-def _current(record: dict | None) -> bool:
+def current(record: dict | None) -> bool:
+    """Whether today's code and data give this record."""
     return record is not None and (record["code"], record["data"]) == digests(record["spec"])
 
 
@@ -366,28 +352,28 @@ def stale(records: dict) -> list[str]:
 
 
 def papers_of(profile: str) -> dict:
-    """{paper: systems' module} of a profile; PROFILE=paper's corpora must be given, or it is out.
+    """{paper: systems' module} of a profile, without those whose own corpus is not given.
 
-    Raises ValueError in one line where there is no such profile or no paper is left.
+    Raises ValueError in one line where there is no such profile, or no paper is left.
     """
-    if not (ROOT / "params" / profile).is_dir():
+    found = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}
+    if not found:
         there = ", ".join(sorted(path.name for path in (ROOT / "params").iterdir()))
         raise ValueError(f"PROFILE={profile}: no params/{profile}/; there are {there}")
-    found = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}
-    lacks = {p: [v for v in m.NEEDS if not os.environ.get(v)] for p, m in found.items()}
-    needs = {p: " ".join(f"{v}=folder" for v in names) for p, names in lacks.items() if names}
-    if profile != "paper" or not needs:
-        return found
-    if needs.keys() == found.keys():
-        told = "; ".join(f"{paper} needs {folders}" for paper, folders in needs.items())
-        raise ValueError(f"PROFILE=paper needs the papers' corpora and none is given: {told}")
-    for paper, folders in needs.items():
-        print(f"left out: {paper}, which needs {folders}", file=sys.stderr)
-    return {paper: module for paper, module in found.items() if paper not in needs}
+    needs = {p: m.NEEDS if profile == "paper" else () for p, m in found.items()}
+    lacks = {p: [f"{v}=folder" for v in vs if not os.environ.get(v)] for p, vs in needs.items()}
+    out = [
+        f"{paper}, which needs {' '.join(folders)}" for paper, folders in lacks.items() if folders
+    ]
+    if len(out) == len(found):
+        raise ValueError(f"no corpus is given for PROFILE=paper: {'; '.join(out)}")
+    for line in out:
+        print(f"left out: {line}", file=sys.stderr)
+    return {paper: module for paper, module in found.items() if not lacks[paper]}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train what artefacts need; print the notebooks that show them."""
+    """Train what the artefacts need that are asked for; print their notebooks."""
     parser = argparse.ArgumentParser(prog="python -m wsaed.runs", description=__doc__)
     parser.add_argument("artefacts", nargs="*", help="e.g. secost/table_2; default: all")
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
@@ -395,24 +381,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--anew", action="store_true", help="leave the committed records out")
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
-    home = options.results or ROOT / "results" / options.profile
+    results = options.results or ROOT / "results" / options.profile
     every = {
-        f"{paper}/{artefact}": names
+        f"{paper}/{artefact}": systems
         for paper, module in papers_of(options.profile).items()
-        for artefact, names in module.artefacts(options.profile).items()
+        for artefact, systems in module.artefacts(options.profile).items()
     }
-    if unknown := sorted(set(options.artefacts) - set(every)):
-        raise ValueError(f"{unknown[0]} is no table or figure here: correct its name")
-    jobs = {}
-    for artefact in options.artefacts or every:
+    wanted, jobs = options.artefacts or list(every), {}
+    for artefact in wanted:
+        if artefact not in every:
+            raise ValueError(f"{artefact} is no table or figure here: correct its name")
         paper = artefact.partition("/")[0]
         p = parameters.chosen(paper, options.profile, replicates=options.replicates)
-        jobs.setdefault(paper, (set(), p))[0].update(every[artefact])
-    collect(jobs, home, options.anew)
+        jobs.setdefault(paper, (set(), p, results / paper))[0].update(every[artefact])
+    collect(jobs, options.anew)
+    notebooks = (ROOT / "notebooks" / f"{artefact}.ipynb" for artefact in wanted)
     if os.environ.get("RANK", "0") == "0":
-        notebooks = (
-            ROOT / "notebooks" / f"{artefact}.ipynb" for artefact in options.artefacts or every
-        )
         print(*(shown(path) for path in notebooks if path.exists()), sep="\n")
 
 

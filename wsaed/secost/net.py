@@ -31,13 +31,7 @@ class WelsNet(LogMelNet):
     receptive_field = 212
     shortest = 96  # K = 1
 
-    def __init__(
-        self,
-        classes: int,
-        width: float = 1.0,
-        mels: int = 64,
-        pool: Literal["max", "average"] = "max",
-    ):
+    def __init__(self, classes: int, width=1.0, mels=64, pool: Literal["max", "average"] = "max"):
         super().__init__(mels)
         Pool, channels = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[pool], 1
         for i, (F, size) in enumerate([(64, 4), (128, 2), (256, 2), (512, 2)], start=1):

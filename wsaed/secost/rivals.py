@@ -33,10 +33,10 @@ class EmbeddingAttention(nn.Module):
     def __init__(
         self,
         classes: int,
-        width: float = 1.0,
-        mels: int = 64,
+        width=1.0,
+        mels=64,
         pooling: Literal["average", "attention"] = "attention",
-        hidden: int = 1024,
+        hidden=1024,
     ):
         super().__init__()
         self.register_buffer("centre", torch.zeros(PATCH * mels))
@@ -135,11 +135,7 @@ class TalNet(LogMelNet):
     shortest = 4
 
     def __init__(
-        self,
-        classes: int,
-        width: float = 1.0,
-        mels: int = 64,
-        pooling: Literal["linear", "attention"] = "linear",
+        self, classes: int, width=1.0, mels=64, pooling: Literal["linear", "attention"] = "linear"
     ):
         super().__init__(mels)
         layers, inputs = [], 1
