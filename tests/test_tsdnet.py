@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-
-from wsaed import losses, nets
-from wsaed.features import FRONT_ENDS
 from wsaed.nets.conditional import load_panns
 from wsaed.nets.layers import parameter_count
 from wsaed.nets.pair_gru import pair_gru
 from wsaed.nets.tsdnet import Discriminator, PowerPool, Student, reverse
+
+from wsaed import losses, nets
+from wsaed.features import FRONT_ENDS
 
 NARROW = {"width": 0.05, "mels": 32, "dropout": 0.0}
 
