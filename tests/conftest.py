@@ -34,9 +34,7 @@ def made_split(name: str, events: list, labels: tuple, features) -> Split:
     given = None if name == "unlabelled" else tags
     clips = [f"{name}_{i}.wav" for i in range(len(events))]
     rows = np.arange(len(events))
-    found = Split(name, clips, known, given, tags, rows, features, None, 16_000)
-    found.hidden_events = events
-    return found
+    return Split(name, clips, known, given, tags, rows, features, None, 16_000, hidden=events)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from wsaed.papers.comparisons import values
 
 from wsaed import report, runs, verdicts
 from wsaed.papers import comparisons, costs, shallow_student_claims
 from wsaed.papers import shallow_student as paper
 from wsaed.papers import shallow_student_figures as figures
-from wsaed.papers.comparisons import values
 
 # What the paper found, exaggerated: every claim holds
 LEVELS = {
