@@ -28,9 +28,9 @@ from typing import NamedTuple
 import numpy as np
 
 from wsaed.corpora import Corpus, Event, Split, recordings
-from wsaed.corpora.desed_statistics import CLEAN
+from wsaed.files import table
 
-LABELS = tuple(sorted(CLEAN["seconds"]))  # the ten classes
+LABELS = tuple(sorted(table("corpora/desed.yaml")["clean"]["seconds"]))  # the ten classes
 # Where a split's annotations and audio lie below metadata/ and audio/, the set of 2019 first
 PLACES = {
     "strong": (
