@@ -138,7 +138,12 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
 
 
 def caption(p: dict) -> str:
-    """The sentence under every table: corpus, sizes, replicates, and what may be compared."""
+    """The sentence under every table: corpus, sizes, replicates, and what may be compared.
+
+    "" under a table for which nothing is trained.
+    """
+    if not PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]:
+        return ""
     splits = [key.removesuffix("_clips") for key in p if key.endswith("_clips")]
     sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in splits if s != "references"]
     bank, many = os.environ.get("BANK"), p["replicates"]
