@@ -123,7 +123,7 @@ def test_scenes_use_the_recordings_and_say_how_long(folder):
     assert "18 recordings of 2 classes (sounds)" in corpus.about
     lengths = {"knock": [], "rain": []}
     for split in corpus.splits.values():
-        for events in split.hidden_events:
+        for events in split.hidden:
             for event in events:
                 lengths[event.label].append(event.offset - event.onset)
     assert set(np.round(lengths["knock"], 1)) <= {0.3, 0.4, 0.5}  # they keep their length

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from conftest import REAL, needs_real
 
-from wsaed.corpora import load, shapes, soundscapes
+from wsaed.corpora import desed, load, shapes, soundscapes
 from wsaed.corpora.scenes import GAP
 from wsaed.corpora.sounds import SHORTEST
 from wsaed.corpora.sources import DESED, SPLITS, URBAN
@@ -226,6 +226,7 @@ def test_what_a_split_tells(corpora):
             copy = pickle.loads(pickle.dumps(split))
             assert np.array_equal(copy.waveform(1), split.waveform(1))
     assert [len(corpus.labels) for corpus in corpora.values()] == [60, 10, 20]
+    assert corpora["domestic"].labels == desed.LABELS == tuple(DESED["clean"]["seconds"])
 
 
 def overlap(clips: list[list[tuple[float, float]]]) -> float:
