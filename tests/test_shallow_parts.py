@@ -78,7 +78,8 @@ def test_saturated_outputs_stay_probabilities_with_finite_slopes(bias):
 
 def test_outputs_are_float32_under_autocast_and_input_is_standardised():
     net, x = student(width=0.05), torch.randn(2, 40, 20)
-    with torch.autocast("cpu", torch.bfloat16):
+    # a CPU may have no LSTM in bf16; its dense layers are what must not give it on
+    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16):
         assert all(part.dtype == torch.float32 for part in net(x))
     before, mean, std = net(x)[0], torch.randn(20), torch.rand(20) + 0.5
     net.set_statistics(mean, std)
@@ -448,7 +449,7 @@ def test_every_table_compares_systems_that_have_specs_and_names():
     assert {name for names in systems.artefacts("laptop").values() for name in names} == {*found}
     assert {*systems.PUBLISHED["names"]} == {*found}
     for printed in systems.PUBLISHED["printed"].values():
-        assert {*printed, "labelled"} == {"ensemble", "single", *systems.CONFIGURATIONS}
+        assert {*found} - {*printed} == {"labelled", *(s for s in found if "mask_sum" in s)}
     counts = [systems.replicates("ef_sw_em_cs_mask_sum", p, wanted) for wanted in (1, 3, 6)]
     assert counts == [1, 1, 6] and systems.replicates("em_cs", p, 3) == 3
 

@@ -120,8 +120,8 @@ def score(df: pd.DataFrame, row: str, column: str) -> str:
 def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | None = None):
     """A row a row of ``rows`` (row -> name): each of ``columns`` (column -> head), its replicates.
 
-    printed: column -> {row: the paper's value}, which stands before ours. Columns that no row
-    fills are left out.
+    printed: column -> {row: the paper's value, a text, or [mean, standard deviation]}, which stands
+    before ours. Columns that no row fills are left out.
     """
     found = []
     for row, name in rows.items():
@@ -129,7 +129,8 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
         for column, head in columns.items():
             if column in (printed or {}):
                 value = printed[column].get(row, "")
-                cells[f"paper: {head}"] = value if isinstance(value, str) else f"{value:.3f}"
+                numbers = [] if isinstance(value, str) else np.atleast_1d(value)
+                cells[f"paper: {head}"] = " ± ".join(f"{v:.3f}" for v in numbers) or value
             cells[head] = score(df, row, column)
         found.append(cells | {"replicates": len(df.loc[row.partition("@")[0]])})
     made = pd.DataFrame(found)

@@ -12,16 +12,15 @@ import os
 import re
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
-import torch
-from filelock import FileLock
-from torchaudio.functional import resample
 
+from wsaed import audio, corpora
+from wsaed.code import digest
 from wsaed.corpora.acoustics import RATE
 from wsaed.files import cache_root
 
@@ -120,12 +119,9 @@ class Sounds:
 
 
 def fingerprint(folder: str) -> str:
-    """sha256 (16 hex digits) of a bank's file names and sizes."""
-    root = Path(folder)
-    sizes = [
-        (str(p.relative_to(root)), p.stat().st_size if p.exists() else -1) for p in _files(root)
-    ]
-    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
+    """Digest of a bank's file names and sizes."""
+    files = [(path, path.stat().st_size if path.exists() else -1) for path in _files(Path(folder))]
+    return corpora.fingerprint([], [(str(path.relative_to(folder)), size) for path, size in files])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -133,8 +129,8 @@ def _files(folder: Path) -> list[Path]:
         path
         for path in folder.glob("*/*")
         if not path.is_dir()
+        and path.parent.name[0] not in "._"
         and not path.name.startswith(".")
-        and not path.parent.name.startswith(".")
         and path.suffix.lower() not in NOT_AUDIO
     )
 
@@ -154,22 +150,19 @@ def read(folder: str, fingerprint: str) -> Bank:
         raise ValueError(
             f"BANK={folder} has {len(classes)} class folders; at least two sub-folders are needed"
         )
-    path = cache_root() / "banks" / f"{fingerprint}_{_settings()}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            _decode(root, path)
-    with np.load(path) as stored:
-        samples, ends = stored["samples"], stored["ends"]
-        listing = json.loads(str(stored["listing"]))
-    broken = tuple(listing["broken"])
+    made_by = digest(("wsaed.corpora.bank",))
+    base = cache_root() / "banks" / f"{fingerprint}_{made_by}"
+    files = base.with_suffix(".json"), base.with_suffix(".npy")
+    corpora.once(partial(_decode, root), *files)
+    listing, samples = json.loads(files[0].read_text(encoding="utf-8")), np.load(files[1])
+    broken, lengths = tuple(listing["broken"]), [n for one in listing["takes"] for n in one[1]]
     if broken:
         warnings.warn(f"BANK={folder}: {len(broken)} unreadable: {'; '.join(broken)}", stacklevel=2)
     recordings = {label: [] for label in classes}
-    takes = np.split(samples, ends[:-1])
-    for name, first, last, stationary in listing["recordings"]:
+    takes = iter(np.split(samples, np.cumsum(lengths)[:-1]))
+    for name, mine, steady in listing["takes"]:
         label = name.split("/")[0]
-        recordings[label].append(Recording(name, label, tuple(takes[first:last]), stationary))
+        recordings[label].append(Recording(name, label, tuple(islice(takes, len(mine))), steady))
     empty = [label for label, found in recordings.items() if not found]
     if empty:
         raise ValueError(
@@ -178,43 +171,22 @@ def read(folder: str, fingerprint: str) -> Bank:
     return Bank({label: tuple(found) for label, found in recordings.items()}, broken, fingerprint)
 
 
-def _settings() -> str:
-    return hashlib.sha256(
-        repr((RATE, SILENCE, PAUSE, STEADY, WITHIN, ENOUGH)).encode()
-    ).hexdigest()[:8]
-
-
-def _decode(root: Path, path: Path):
-    samples, ends, listing, broken = [], [], [], []
+def _decode(root: Path) -> list:
+    """[JSON of a bank's recordings and of its broken files, the samples of all takes in turn]."""
+    listing, broken, samples = [], [], [np.zeros(0, np.float32)]
     for file in _files(root):
-        name = file.relative_to(root).as_posix()
+        name, takes, reason = file.relative_to(root).as_posix(), [], "silent"
         try:
-            sound, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
-            broken.append(f"{name} ({str(error).rsplit(':', 1)[-1].strip()})")
-            continue
-        sound = sound.mean(1)
-        if rate != RATE and len(sound):
-            sound = resample(torch.from_numpy(sound), rate, RATE).numpy()
-        takes = cut(sound)
-        if not takes:
-            broken.append(f"{name} (silent)")
-            continue
-        first = len(ends)
-        for take in takes:
-            samples.append(take / np.sqrt(np.mean(take**2)))
-            ends.append((ends[-1] if ends else 0) + len(take))
-        listing.append((name, first, len(ends), stationary(max(takes, key=len))))
-    text = json.dumps({"recordings": listing, "broken": broken})
-    unfinished = path.with_suffix(f".{os.getpid()}.partial")
-    with open(unfinished, "wb") as file:
-        np.savez(
-            file,
-            samples=np.concatenate([*samples, np.zeros(0, np.float32)]),
-            ends=np.array(ends, int),
-            listing=text,
-        )
-    os.replace(unfinished, path)
+            takes = cut(audio.read(file, RATE)[0])
+        except (ValueError, FileNotFoundError) as error:
+            reason = str(error).removeprefix(f"{file}: ")
+        if takes:
+            lengths, longest = [len(take) for take in takes], max(takes, key=len)
+            listing.append((name, lengths, stationary(longest)))
+            samples += [take / np.sqrt(np.mean(take**2)) for take in takes]
+        else:
+            broken.append(f"{name} ({reason})")
+    return [json.dumps({"takes": listing, "broken": broken}), np.concatenate(samples)]
 
 
 def _frame_levels(sound: np.ndarray, seconds: float) -> np.ndarray:
@@ -242,6 +214,11 @@ def stationary(sound: np.ndarray) -> bool:
     )
 
 
+def _fold(recording: Recording) -> str | None:
+    match = re.match(r"(\d)-", Path(recording.path).name)
+    return match and match[1]
+
+
 def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[str, str] | None:
     """(test fold, validation fold), or None where the bank has no three folds.
 
@@ -249,9 +226,8 @@ def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[st
     the r-th fold in turn, validates on the next and trains on the rest; TEST_FOLD fixes the
     test fold, and the validation fold goes round the others.
     """
-    every = [r for recordings in found.recordings.values() for r in recordings]
-    numbers = [re.match(r"(\d)-", Path(r.path).name) for r in every]
-    folds = sorted({match[1] for match in numbers}) if all(numbers) else []
+    every = {_fold(r) for recordings in found.recordings.values() for r in recordings}
+    folds = [] if None in every else sorted(every)
     if test_fold and test_fold not in folds:
         raise ValueError(
             f"TEST_FOLD={test_fold}: the bank's folds are {', '.join(folds) or 'none'}"
@@ -279,7 +255,7 @@ def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
     found = read(folder, fingerprint).recordings[name]
     found = sorted(found, key=lambda r: hashlib.sha256(r.path.encode()).hexdigest())
     if folds:
-        held_out = [[r for r in found if Path(r.path).name[0] == fold] for fold in folds]
+        held_out = [[r for r in found if _fold(r) == fold] for fold in folds]
     else:
         fifth = max(1, round(len(found) / 5))
         held_out = [found[:fifth], found[fifth : 2 * fifth]]
