@@ -55,7 +55,8 @@ def panels(
         else:
             found = [report.values(df, row, column) for row in rows]
         dots(ax, y - shift, found, "measured", fmt="o", horizontal=True)
-        diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
+        if known:
+            diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
         ax.set_xlabel(title)
     axes[0].set_yticks(y, rows.values())
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
