@@ -84,7 +84,7 @@ def until(condition, seconds=240):
 def test_killed_at_random_moments_it_ends_in_the_same_numbers(cache, monkeypatch):
     wanted, rng = spec(epochs=40), random.Random(0)
     home = runs.folder(wanted, 0)
-    for _ in range(4):
+    for _ in range(3):
         process = start(cache, wanted, CHECKPOINT_SECONDS="0")
         more = len(told(home)) + rng.randint(1, 8)
         until(lambda: len(told(home)) >= more)  # noqa: B023 - called within this turn
