@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy import stats
+from wsaed.verdicts import Claim
 
 from wsaed import claims_figures, readme, report, runs, verdicts
 from wsaed.corpora import desed, shapes
@@ -18,7 +19,6 @@ from wsaed.papers import (
     secost_claims,
     shallow_student,
 )
-from wsaed.verdicts import Claim
 
 # What the paper found, in one score and exaggerated: every claim holds
 LEVELS = {

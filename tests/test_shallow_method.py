@@ -6,18 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import made_split, one_line
+from conftest import LABELS, made_corpus, one_line
 from safetensors.torch import load_file
 
 from wsaed import corpora, nets, training
-from wsaed.corpora import Corpus, Event, Shards
 from wsaed.features import FRONT_ENDS
 from wsaed.joint import scores
 from wsaed.joint.data import STRONG, UNLABELLED, UNUSED, WEAK, Batch, Data
 from wsaed.postprocess import active_frames
 from wsaed.shallow import augment, method, systems
 
-LABELS = ("Alarm", "Cat", "Dog", "Speech")
 SIZES = {"strong": 8, "weak": 8, "unlabelled": 20, "validation": 6, "test": 8}
 LABELLED, CURRICULA = 16, tuple(method.SHARES)
 EVERY = list(systems.CONFIGURATIONS)
@@ -36,30 +34,9 @@ def spec(name="ef_sw_em_cs", steps=22, **more):
     return found | {"lambdas": [0.75, 1.5]} | more
 
 
-def split(name, folder):
-    """Noise with a band of its own for every class, where its event says; one or two events."""
-    rng, count = np.random.default_rng(len(name)), SIZES[name]
-    events = []
-    for i in range(count):
-        onsets = [(label, rng.uniform(0, 6)) for label in rng.permutation(LABELS)[: 1 + i % 2]]
-        events.append([Event(str(c), on, on + rng.uniform(0.5, 3)) for c, on in onsets])
-
-    def features(front_end):
-        path = folder / f"{name}_{front_end.mels}.npy"
-        if not path.exists():
-            shape = count, 250, front_end.mels
-            x = np.random.default_rng([count, len(name)]).normal(-5, 1, shape)
-            bands = active_frames(events, LABELS, 250, 25.0).repeat(front_end.mels // 4, axis=2)
-            np.save(path, (x + 6 * bands).astype(np.float16))
-        return Shards((path,))
-
-    return made_split(name, events, LABELS, features)
-
-
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    splits = {name: split(name, tmp_path) for name in SIZES}
-    made = Corpus("made", LABELS, splits, "")
+    made = made_corpus(tmp_path, SIZES)
     monkeypatch.setattr(corpora, "load", lambda spec, replicate: made)
     return made
 

@@ -6,6 +6,7 @@ post-processing rule, as <column>_<rule>, that rule's.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -64,8 +65,9 @@ def frame(records: dict) -> pd.DataFrame:
 def measured(df: pd.DataFrame, row: str, column: str) -> pd.Series:
     """A row's column, a value a replicate; KeyError where these results do not have it."""
     system, _, rule = row.partition("@")
-    name = f"{column}_{rule}" if rule and f"{column}_{rule}" in df else column
-    return df.loc[system, name].sort_index()
+    score, of = re.fullmatch("(.*?)(_class|_resampled)?", column).groups("")
+    name = f"{score}_{rule}{of}"  # the rule stands before what a score is of
+    return df.loc[system, name if rule and name in df else column].sort_index()
 
 
 def values(df: pd.DataFrame, row: str, column: str) -> np.ndarray:
@@ -171,14 +173,15 @@ def costs(p: dict) -> pd.DataFrame:
     return found.round({"core-minutes": 1})
 
 
-def save_table(df, p: dict, part: str = "", about: str = ""):
+def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = True):
     """Write <artefact><_part>.csv and .md into the results, and give the table back for display.
 
-    about: what its columns are, before the `caption`.
+    about: what its columns are, before the `caption`, which a table of other data goes without.
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
+    below = f"{about} {caption(p)}".strip() if setting else about
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
-    write_whole(path.with_suffix(".md"), f"{markdown(df)}\n\n{f'{about} {caption(p)}'.strip()}\n")
+    write_whole(path.with_suffix(".md"), f"{markdown(df)}\n\n{below}\n")
     return df
 
 

@@ -193,8 +193,8 @@ def train(
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     data, budget = Data(corpus, spec), spec["budget"]
     pair = nets.initialised(spec, len(corpus.labels), replicate, data.features)
-    rate = pair.frames_per_second(front_end)
-    data.set_rate(round(rate * front_end.seconds), rate)
+    steps = front_end.frames // pair.student.frames_per_step
+    data.set_rate(steps, pair.frames_per_second(front_end))
     for half in pair.children():
         if hasattr(half, "set_class_counts"):
             half.set_class_counts(data.lone_class_counts())

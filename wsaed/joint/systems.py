@@ -3,9 +3,7 @@
 Notebooks: notebooks/joint_at_aed/.
 """
 
-import os
-from pathlib import Path
-
+from wsaed.corpora import embedded
 from wsaed.files import table
 
 PAPER, NEEDS = "joint_at_aed", ("DESED",)
@@ -64,8 +62,7 @@ def _spec(p: dict, method: str, net: dict, **more) -> dict:
     splits = (*TRAINING_SPLITS, "validation", "test")
     corpus = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
     if p["corpus"] == "soundscapes":
-        bank = os.environ.get("BANK")
-        corpus |= {"shape": "domestic", "bank": Path(bank).name if bank else None, "snr": SNR}
+        corpus |= embedded("domestic", snr=SNR)
     sizes = {"width": p[f"{mt}width"], "frames": p[f"{mt}frames"]}
     return {
         "method": method,
