@@ -13,10 +13,7 @@ from wsaed.bench import read_events
 from wsaed.corpora import Event
 
 EXACT = {"rtol": 0, "atol": 1e-12, "equal_nan": True}
-RANKINGS = [
-    (scoring.average_precision, average_precision_score),
-    (scoring.roc_auc, roc_auc_score),
-]
+RANKINGS = [(scoring.average_precision, average_precision_score), (scoring.roc_auc, roc_auc_score)]
 
 
 def tagged(seed, clips=60, classes=7, levels=8):

@@ -32,7 +32,7 @@ def diamonds(ax, x, y, halves=None, label="paper", **style) -> None:
 
 def changes(df, rows, column: str, against: str, relative: bool = False) -> list[np.ndarray]:
     """Each row's score less that of ``against`` in the same replicate: points, or relative in %."""
-    pairs = [report.paired(df, row, against, column) for row in rows]
+    pairs = (report.paired(df, row, against, column) for row in rows)
     return [100 * (score - base) / (base if relative else 1) for score, base in pairs]
 
 
