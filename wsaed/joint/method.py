@@ -149,10 +149,9 @@ def joint_losses(spec: dict, batch: Batch, teacher: tuple, student: tuple) -> di
     for name, p in (("strong_t", p_t), ("strong_s", p_s)):
         y = coarser(batch.frame_labels, p.shape[1])
         found[name] = of_kind(loss, p, y, batch.kind == STRONG)
-    W = projections(F_t.shape[2], F_s.shape[2], F_s.device)
     for kind in spec.get("distill", []):
-        beta = ramp_up(batch.e / 50)
-        found[kind] = beta * distillation(kind, batch, F_t, F_s, *W)
+        W = projections(F_t.shape[2], F_s.shape[2], F_s.device)
+        found[kind] = ramp_up(batch.e / 50) * distillation(kind, batch, F_t, F_s, *W)
     return found | {"loss": sum(found.values())}
 
 

@@ -76,7 +76,7 @@ def teacher_trunk(last: int, width: float, frames: int, mels: int, dropout: floa
     """(PT's blocks, channels a step they give): 16 to 256 filters, two 3x3 convolutions a block.
 
     ``last`` is the fifth block's number of convolutions: one of 1x1 in guided learning, two of
-    3x3 in the joint paper. Dropout 0.3 follows every pool. Five to seven steps come out of 100
+    3x3 in the joint paper. Dropout 0.3 follows every pool. Four to eight steps come out of 100
     frames or more; ValueError for less than 20 frames, of which no step would be left.
     """
     if frames < 20:
