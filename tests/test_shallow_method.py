@@ -64,12 +64,7 @@ def trained(folder, teacher, tell=lambda row: None, name="ef_sw_em_cs", replicat
 def watched(monkeypatch):
     """Every batch that training takes a step on, as `objective` gets it."""
     seen, plain = [], method.objective
-
-    def objective(batch, *outputs, **settings):
-        seen.append(batch)
-        return plain(batch, *outputs, **settings)
-
-    monkeypatch.setattr(method, "objective", objective)
+    monkeypatch.setattr(method, "objective", lambda b, *a, **k: seen.append(b) or plain(b, *a, **k))
     return seen
 
 
@@ -77,12 +72,7 @@ def watched(monkeypatch):
 def unscored(monkeypatch):
     """Training without the scores on test: what would have been scored, a run."""
     asked = []
-
-    def score(corpus, outputs, *more):
-        asked.append(outputs)
-        return {}
-
-    monkeypatch.setattr(scores, "score", score)
+    monkeypatch.setattr(scores, "score", lambda _, outputs, *more: asked.append(outputs) or {})
     return asked
 
 
@@ -196,23 +186,14 @@ def naive(spec, batch, s_s, s_w, margin):
 
 @pytest.mark.parametrize("mask", method.MASKS)
 @pytest.mark.parametrize("denominator", method.DENOMINATORS)
-@pytest.mark.parametrize(
-    "kinds, margin",
-    [
-        (MIXED, 0),
-        (MIXED, 3),
-        (MIXED, 40),
-        ([WEAK] * 3, 3),
-        ([STRONG] * 2, 3),
-        ([UNLABELLED] * 4, 3),
-    ],
-)
-def test_the_objective_is_its_naive_transcription(mask, denominator, kinds, margin):
+@pytest.mark.parametrize("kinds", [MIXED, [WEAK] * 3, [STRONG] * 2, [UNLABELLED] * 4])
+def test_the_objective_is_its_naive_transcription(mask, denominator, kinds):
     wanted, case = spec(mask=mask, denominator=denominator), batch_of(kinds)
-    found, expected = objective(wanted, case, margin), naive(wanted, *case, margin)
-    assert set(found) == {*expected, "loss"}
-    for name, value in (expected | {"loss": sum(expected.values())}).items():
-        assert found[name].item() == pytest.approx(value, rel=1e-5, abs=1e-7), name
+    for margin in (0, 3, 40):
+        found, expected = objective(wanted, case, margin), naive(wanted, *case, margin)
+        assert set(found) == {*expected, "loss"}
+        for name, value in (expected | {"loss": sum(expected.values())}).items():
+            assert found[name].item() == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -312,16 +293,14 @@ def test_every_configuration_trains_for_the_same_steps(
 
 
 def test_the_optimiser_is_the_published_one(corpus, teacher, tmp_path, monkeypatch):
-    asked = {}
-
     def fit(net, losses, batches, budget, **options):
-        asked.update(options, rate=budget["learning_rate"])
+        assert options["betas"] == (0.9, 0.99) and "schedule" not in options
+        assert budget["learning_rate"] == 1e-2
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "fit", fit)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "run", teacher)
-    assert asked["betas"] == (0.9, 0.99) and asked["rate"] == 1e-2 and "schedule" not in asked
 
 
 @pytest.mark.parametrize("name", ["ef_sw_em_ns", "hf_sw_em_cs", "sw_nm_ns", "em_cs"])
@@ -435,7 +414,7 @@ def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_pa
     f1 = scores.validation_f1(corpus, *outputs, 10.0)
     assert max(found["validation"]) == found["validation"][found["best_epoch"] - 1]
     assert f1 == pytest.approx(max(found["validation"]), abs=1e-5)
-    assert f1 == found["event_f1_validation_median"]
+    assert f1 == found["event_f1_validation_median"] and 0.1 < f1 < 1
     for rule in ("average", "median", "none"):
         assert 0 <= found[f"event_f1_{rule}"] <= 1
     assert len(found["event_f1_median_resampled"]) == 50
