@@ -268,13 +268,13 @@ def wished(paper: str, systems: list[str], p: dict) -> dict:
     return {(name, r): spec for name, spec in specs.items() for r in range(counts[name])}
 
 
-def collect(jobs: dict[str, tuple], anew: bool = False) -> dict:
+def collect(jobs: dict[str, tuple], anew: bool = False, write: bool = True) -> dict:
     """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters, folder)}.
 
     There is one order of looking: the committed records in folder/records.json (where a folder is
     given, and not if ``anew``), the cache, training. A replicate of all papers is trained before
-    the next, and a paper's file is written whole as soon as all runs of a replicate are there; it
-    keeps other replicates and systems that an artefact shows, if their specs are today's.
+    the next, and (``write``) a paper's file is written whole as soon as all runs of a replicate
+    are there; it keeps other replicates and systems that an artefact shows, if of today's specs.
     Raises RuntimeError in one line when a run fails; papers that miss none are written first.
     """
     wanted, kept, found = {}, {}, {}
@@ -303,16 +303,19 @@ def collect(jobs: dict[str, tuple], anew: bool = False) -> dict:
                 trained = {k: load(spec, r) for k, spec in specs.items()}
                 if specs and all(trained.values()):
                     found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
-                    if home := jobs[paper][2]:
-                        write_records(home / RECORDS, kept[paper] | found[paper])
+                    if write and jobs[paper][2]:
+                        write_records(jobs[paper][2] / RECORDS, kept[paper] | found[paper])
     return {paper: dict(sorted(records.items())) for paper, records in found.items()}
 
 
 def records(
     paper: str, systems: list[str], p: dict, home: Path | None = None, anew: bool = False
 ) -> dict:
-    """{(system, replicate): record} of some of a paper's systems: `collect` for one paper."""
-    return collect({paper: (systems, p, home)}, anew)[paper]
+    """{(system, replicate): record} for a notebook: `collect` of one paper, that writes nothing.
+
+    home: the paper's folder of results.
+    """
+    return collect({paper: (systems, p, home)}, anew, write=False)[paper]
 
 
 def current(record: dict | None) -> bool:
