@@ -7,9 +7,9 @@ import pytest
 from conftest import REAL, needs_real
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-from wsaed.bench import read_events
 
 from wsaed import scoring
+from wsaed.bench import read_events
 from wsaed.corpora import Event
 
 EXACT = {"rtol": 0, "atol": 1e-12, "equal_nan": True}
