@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import one_line
 
 from wsaed import nets
 from wsaed.features import FRONT_ENDS, FrontEnd
@@ -146,26 +147,31 @@ def test_statistics_standardise_every_bin_and_are_no_parameters():
             net.set_statistics(wrong, torch.ones_like(wrong))
 
 
+EVERY = dict.fromkeys(row[0] for row in NETS)
+
+
 @pytest.mark.parametrize(
     "name, settings, reason",
     [
-        (SECOST, {"widht": 1.0}, "unexpected keyword argument 'widht'"),
+        *[(name, {"widht": 1}, f"net {name}: .*'widht'") for name in EVERY],
+        *[
+            (name, {"width": 0}, "width and classes must be positive, got 0 and 7")
+            for name in EVERY
+        ],
+        *[(name, {"dropout": 9}, "probability") for name in (GUIDED, JOINT, MEAN_TEACHER, TSD)],
+        *[(name, {"frames": 19}, "frames must be 20 or more") for name in (GUIDED, JOINT)],
         (SECOST, {"pool": "sum"}, "pool must be one of .*'average'.*, got 'sum'"),
-        (SECOST, {"width": 0}, "width and classes must be positive"),
         (TALNET, {"pooling": "max"}, "pooling must be one of"),
         (EMBEDDING, {"pooling": "linear"}, "pooling must be one of"),
-        (GUIDED, {"frames": 10}, "frames must be 20 or more"),
-        (MEAN_TEACHER, {"frames": 501}, "frames must be a multiple of"),
-        (JOINT, {"width": float("nan")}, "positive"),
-        (LSTM, {"layers": 2}, "unexpected keyword argument 'layers'"),
-        (TSD, {"form": "paper"}, "form"),
-        (TSD, {"pools": [2, 1]}, "pools"),
-        (CONDITIONAL, {"frames": 250}, "unexpected keyword argument 'frames'"),
+        (GUIDED, {"at_pool": 5}, "'at_pool'"),
+        (TSD, {"form": "paper"}, "got 'paper'"),
+        (TSD, {"pools": [2, 1]}, r"'text': 3.*got 'text', \[2, 1\]"),
+        (TSD, {"form": "code", "pools": [2, 2, 2, 0]}, r"from 1 on.*\[2, 2, 2, 0\]"),
     ],
 )
 def test_a_wrong_setting_gets_one_line(name, settings, reason):
     with pytest.raises(ValueError, match=reason) as error:
         nets.build({"net": {"name": name} | settings}, 7)
-    assert "\n" not in str(error.value)
+    one_line(error)
     with pytest.raises(ValueError, match="positive"):
         nets.build({"net": {"name": name}}, 0)

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsaed import corpora, nets, runs, scoring, training
+from wsaed import corpora, nets, parameters, runs, scoring, training
 from wsaed.corpora import Corpus, Event, Shards, Split
 from wsaed.corpora.pairs import Pairs, halves, pairs
 from wsaed.features import FRONT_ENDS
 from wsaed.tsd import conditional, method, scores
+from wsaed.tsd import systems as paper
 from wsaed.tsd.method import Data, Student, algorithm_1, objective, student
 
 LABELS = ("Alarm", "Bell", "Cat", "Dog", "Saw", "Speech")
@@ -347,6 +348,28 @@ def test_the_stop_rule_keeps_the_last_iteration_that_improved():
         assert method.stops_at([int(digit) / 10 for digit in f1]) == stop
 
 
+def test_the_papers_tables_agree_and_its_systems_are_what_they_say(monkeypatch):
+    for column in ("event_f1_paper", "segment_f1"):
+        one, two, three = (paper.PUBLISHED[f"table_{k}"][column] for k in (1, 2, 3))
+        assert two["ws"] == one["ws"] and three["a_f_3"] == one["a_f_3"]
+        assert two["b_f_1"] == one["b_f_3"]  # whatever its iterations
+    monkeypatch.setenv("PANNS", "/somewhere/panns.pth")
+    p = parameters.chosen("mixed_tsd", "laptop")
+    found = paper.systems(p)
+    for profile in ("smoke", "laptop", "evidence", "paper"):
+        wanted = {name for names in paper.artefacts(profile).values() for name in names}
+        assert wanted <= found.keys() and ("flip_0.2" in wanted) == (profile == "evidence")
+        assert ("flip_0.1" in wanted) == (profile != "paper")
+    chain = found["b_f_3"], *found["b_f_3"]["teachers"]
+    assert chain[1]["panns"] == "panns.pth" and chain[1]["front_end"] == "panns"
+    eight = 2 * p["epochs"] + 6 * p["retrain_epochs"]
+    assert found["ws_long"]["budget"]["epochs"] == eight
+    assert not found["b_none_w_1"]["kd"] and not found["b_none_w_1"]["ad"]
+    wished = [paper.replicates("ws_long", p, n) for n in (3, 10)]
+    assert wished == [1, 10] and paper.replicates("ss", p, 3) == 3
+    assert "flip_0.1" not in paper.systems(p | {"corpus": "target_sound"})
+
+
 # Scores
 
 CLASSES = ("Cat", "Dog")
@@ -574,7 +597,7 @@ def test_a_run_killed_between_two_epochs_ends_in_the_same_scores(
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     guide = student(BASE, "base_b", "strong", ad=0.2)
     trained(guide, tmp_path / "guide", [tagger])
-    longer = BASE | {"budget": BUDGET | {"epochs": 3}}
+    longer = BASE | {"budget": BUDGET | {"epochs": 3, "schedule": "one_cycle"}}
     spec = student(longer, "base_b", "weak", guide=guide, kd=5.0, ad=0.2)
     teachers, epochs = [tagger, tmp_path / "guide"], []
     whole = trained(spec, tmp_path / "whole", teachers)
@@ -598,9 +621,8 @@ def test_training_finds_what_strong_labels_teach_and_hears_the_reference(
     """A band of its own for every class is no task: it must be found, for the class asked for."""
     found = made(tmp_path, novel=40, test=16)
     monkeypatch.setattr(corpora, "load", lambda spec, replicate: found)
-    monkeypatch.setattr(training, "fit", partial(training.fit, schedule=training.one_cycle))
     net = BASE["net"] | {"width": 0.1, "dropout": 0.0}
-    budget = {"epochs": 14, "batch_size": 8, "learning_rate": 1e-2}
+    budget = {"epochs": 14, "batch_size": 8, "learning_rate": 1e-2, "schedule": "one_cycle"}
     spec = student(BASE | {"net": net, "budget": budget}, "novel", "strong")
     best, tags = trained(spec, tmp_path / "f", [tagger]), scores.controlled(found, "clip_label", 10)
     assert best["loss"][-1] < 0.4 * best["loss"][0]
