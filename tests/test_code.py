@@ -10,8 +10,6 @@ from conftest import ROOT
 
 from wsaed import code, files, runs
 
-CACHED = (code._module, code._digest, files.table)
-
 
 def test_comments_docstrings_and_formatting_do_not_count():
     plain = "def f(x):\n    return x + 1\n"
@@ -34,20 +32,17 @@ def test_a_digest_covers_imports_transitively(monkeypatch):
 
 
 @pytest.fixture
-def copy(tmp_path, monkeypatch):
+def copy(tmp_path, monkeypatch, forget):
     """A copy of the module with a corpus whose numbers are a table, and a record of a run on it."""
     shutil.copytree(ROOT / "wsaed", tmp_path / "wsaed", ignore=shutil.ignore_patterns("*.pyc"))
     (tmp_path / "wsaed/corpora/mine.py").write_text('NUMBERS = table("corpora/mine.yaml")\n')
     (tmp_path / "wsaed/corpora/mine.yaml").write_text("a: [1, 2]\nb: 3\n")
     for module in (code, files):
         monkeypatch.setattr(module, "ROOT", tmp_path)
-    for cached in CACHED:
-        cached.cache_clear()
+    forget()
     spec = {"method": "secost.method:train", "corpus": {"name": "mine"}}
     record = {"system": "base", "spec": spec, "code": runs.code_digest(spec)}
-    yield tmp_path / "wsaed", {("base", 0): record}
-    for cached in CACHED:
-        cached.cache_clear()
+    return tmp_path / "wsaed", {("base", 0): record}
 
 
 @pytest.mark.parametrize(
@@ -59,12 +54,11 @@ def copy(tmp_path, monkeypatch):
         ("secost/published.yaml", "title: of the systems' table alone\n", []),
     ],
 )
-def test_a_changed_table_makes_the_runs_stale_that_depend_on_it(copy, table, change, stale):
+def test_a_changed_table_makes_the_runs_stale_that_depend_on_it(copy, forget, table, change, stale):
     home, records = copy
     assert runs.stale(records) == []
     (home / table).write_text(change)
-    for cached in CACHED:
-        cached.cache_clear()
+    forget()
     assert runs.stale(records) == stale
 
 
