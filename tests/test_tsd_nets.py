@@ -13,8 +13,7 @@ from wsaed.features import FRONT_ENDS
 from wsaed.nets import parameter_count
 from wsaed.tsd.conditional import load_panns
 from wsaed.tsd.method import Student, domain_loss, frame_loss
-from wsaed.tsd.nets import Discriminator, PowerPool
-from wsaed.tsd.pair_gru import pair_gru
+from wsaed.tsd.nets import Discriminator, PowerPool, pair_gru
 
 NARROW = {"width": 0.05, "mels": 32, "dropout": 0.0}
 DETECTION, CONDITIONAL = "tsd.nets:DetectionNet", "tsd.conditional:Conditional"

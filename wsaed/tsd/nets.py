@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsaed.nets import LogMelNet, scaled
-from wsaed.tsd.pair_gru import pair_gru
 
 EMBEDDING = 128  # values that stand for a reference
 # of the paper's text (TSDNet's, after CDur) and of its public code (PANNs' Cnn10), block by block
@@ -101,6 +100,35 @@ class DetectionNet(LogMelNet):
         first, last = self.head
         weight, bias = last.weight @ first.weight, last(first.bias)
         return F.linear(G, weight, bias).float().softmax(2)[:, :, 0], G
+
+
+def pair_gru(gru: nn.GRU, z: torch.Tensor, e: torch.Tensor, clip: torch.Tensor) -> torch.Tensor:
+    """``gru`` on z[clip] with e behind every frame -> (pairs, steps, 2 units), faster on a CPU.
+
+    gru: one layer, bidirectional, batch first; z: (clips, steps, channels); e: (pairs, values);
+    clip: (pairs,) each pair's row of z. The input product is a sum of one a clip and one a query,
+    which no pair repeats, and both directions go step by step together: a whole run of the
+    laptop's size takes 1.3 times as long with nn.GRU itself.
+    """
+    if z.device.type != "cpu":  # there nn.GRU is one fused kernel
+        return gru(torch.cat([z[clip], e[:, None].expand(-1, z.shape[1], -1)], 2))[0]
+    W_i, W_h, b_i, b_h = (
+        torch.stack([getattr(gru, name + end) for end in ("_l0", "_l0_reverse")])
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    W_z, W_e = W_i.transpose(1, 2).split([z.shape[2], e.shape[1]], 1)
+    forth, two = z.transpose(0, 1), 2 * gru.hidden_size  # the gates' order: r, k, n
+    of_clip = torch.stack([forth, forth.flip(0)], 1) @ W_z  # (steps, 2, clips, 3 units)
+    of_query = e @ W_e + b_i[:, None]
+    h, found = e.new_zeros(2, len(e), gru.hidden_size), []
+    for x in (of_clip[:, :, clip] + of_query).unbind():
+        g = torch.baddbmm(b_h[:, None], h, W_h.transpose(1, 2))
+        r, k = (x[..., :two] + g[..., :two]).sigmoid().chunk(2, 2)
+        n = torch.addcmul(x[..., two:], r, g[..., two:]).tanh()
+        h = torch.lerp(n, h, k)
+        found.append(h)
+    ahead, back = torch.stack(found).unbind(1)
+    return torch.cat([ahead, back.flip(0)], 2).transpose(0, 1)
 
 
 class Discriminator(nn.Module):
