@@ -70,16 +70,17 @@ def test_broken_files_are_listed(folder):
     (folder / "rain" / "empty.ogg").write_bytes(b"")
     soundfile.write(folder / "rain" / "mute.wav", np.zeros(RATE), RATE)
     (folder / "rain" / "lost.wav").symlink_to(folder / "nowhere.wav")
+    (folder / "rain" / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    names = ("bad.wav", "empty.ogg", "mute.wav (silent)", "lost.wav", "cut.wav (cut off")
     for _ in range(2):  # decoded, then from the cache
         bank.read.cache_clear()
-        with pytest.warns(UserWarning, match="4 unreadable") as caught:
+        with pytest.warns(UserWarning, match="5 unreadable") as caught:
             read(folder)
         message = str(caught[0].message)
-        assert "\n" not in message
-        assert all(f"rain/{name}" in message for name in ("bad.wav", "empty.ogg", "mute", "lost"))
+        assert "\n" not in message and all(f"rain/{name}" in message for name in names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert "4 files unreadable" in load({"name": "soundscapes", "bank": "sounds"}, 0).about
+        assert "5 files unreadable" in load({"name": "soundscapes", "bank": "sounds"}, 0).about
 
 
 def test_a_bank_that_can_t_be_used_gets_one_line(folder, monkeypatch, tmp_path):

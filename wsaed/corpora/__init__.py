@@ -165,7 +165,7 @@ def once(make: Callable[[], list], *paths: Path) -> None:
         for path, content in [*zip(paths, make(), strict=True)][::-1]:
             with whole(path) as partial:
                 if isinstance(content, str):
-                    partial.write_text(content, encoding="utf-8")
+                    partial.write_text(content, encoding="utf-8", errors="backslashreplace")
                 else:
                     np.save(partial, content)
 

@@ -43,8 +43,7 @@ class Recording(NamedTuple):
 
 class Bank(NamedTuple):
     recordings: dict[str, tuple[Recording, ...]]  # class -> recordings by name
-    broken: tuple[str, ...]  # "path (reason)"
-    fingerprint: str
+    broken: list[str]  # "path (reason)"
 
 
 def named(name: str) -> str:
@@ -62,7 +61,8 @@ def sounds(name: str, replicate: int, shape: str) -> "Sounds":
     next in the alphabet, the last for the first; a lone one for the next of all.
     """
     folder = named(name)
-    found = read(folder, fingerprint(folder))
+    mark = fingerprint(folder)
+    found = read(folder, mark)
     folds = roles(found, replicate, os.environ.get("TEST_FOLD") or None)
     classes = tuple(found.recordings)
     steady = {c: np.mean([r.stationary for r in found.recordings[c]]) >= 0.5 for c in classes}
@@ -75,8 +75,8 @@ def sounds(name: str, replicate: int, shape: str) -> "Sounds":
     about = f"{total} recordings of {len(classes)} classes ({name}"
     about += f", test fold {folds[0]}" if folds else ""
     about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
-    where = folder, found.fingerprint, folds, shape
-    return Sounds(where, classes, siblings, about, f"{found.fingerprint} {folds}")
+    where = folder, mark, folds, shape
+    return Sounds(where, classes, siblings, about, f"{mark} {folds}")
 
 
 @dataclass(frozen=True)
@@ -150,43 +150,41 @@ def read(folder: str, fingerprint: str) -> Bank:
         raise ValueError(
             f"BANK={folder} has {len(classes)} class folders; at least two sub-folders are needed"
         )
-    made_by = digest(("wsaed.corpora.bank",))
-    base = cache_root() / "banks" / f"{fingerprint}_{made_by}"
+    base = cache_root() / "banks" / f"{fingerprint}_{digest(('wsaed.corpora.bank',))}"
     files = base.with_suffix(".json"), base.with_suffix(".npy")
     corpora.once(partial(_decode, root), *files)
-    listing, samples = json.loads(files[0].read_text(encoding="utf-8")), np.load(files[1])
-    broken, lengths = tuple(listing["broken"]), [n for one in listing["takes"] for n in one[1]]
+    listed, lengths, broken = json.loads(files[0].read_text(encoding="utf-8"))
     if broken:
         warnings.warn(f"BANK={folder}: {len(broken)} unreadable: {'; '.join(broken)}", stacklevel=2)
-    recordings = {label: [] for label in classes}
-    takes = iter(np.split(samples, np.cumsum(lengths)[:-1]))
-    for name, mine, steady in listing["takes"]:
-        label = name.split("/")[0]
-        recordings[label].append(Recording(name, label, tuple(islice(takes, len(mine))), steady))
-    empty = [label for label, found in recordings.items() if not found]
+    takes = iter(np.split(np.load(files[1]), np.cumsum(lengths, dtype=int)))
+    found = [
+        Recording(name, name.split("/")[0], tuple(islice(takes, count)), steady)
+        for name, count, steady in listed
+    ]
+    recordings = {label: tuple(one for one in found if one.label == label) for label in classes}
+    empty = [label for label, mine in recordings.items() if not mine]
     if empty:
         raise ValueError(
             f"BANK={folder}: class {empty[0]!r} has no readable recording; add some or remove it"
         )
-    return Bank({label: tuple(found) for label, found in recordings.items()}, broken, fingerprint)
+    return Bank(recordings, broken)
 
 
 def _decode(root: Path) -> list:
-    """[JSON of a bank's recordings and of its broken files, the samples of all takes in turn]."""
-    listing, broken, samples = [], [], [np.zeros(0, np.float32)]
+    """[JSON of a bank's recordings, takes' lengths and broken files, all takes in turn]."""
+    listed, broken, takes = [], [], [np.zeros(0, np.float32)]
     for file in _files(root):
-        name, takes, reason = file.relative_to(root).as_posix(), [], "silent"
+        name, mine, reason = file.relative_to(root).as_posix(), [], "silent"
         try:
-            takes = cut(audio.read(file, RATE)[0])
+            mine = cut(audio.read(file, RATE)[0])
         except (ValueError, FileNotFoundError) as error:
             reason = str(error).removeprefix(f"{file}: ")
-        if takes:
-            lengths, longest = [len(take) for take in takes], max(takes, key=len)
-            listing.append((name, lengths, stationary(longest)))
-            samples += [take / np.sqrt(np.mean(take**2)) for take in takes]
+        if mine:
+            listed.append((name, len(mine), stationary(max(mine, key=len))))
+            takes += [take / np.sqrt(np.mean(take**2)) for take in mine]
         else:
             broken.append(f"{name} ({reason})")
-    return [json.dumps({"takes": listing, "broken": broken}), np.concatenate(samples)]
+    return [json.dumps([listed, [len(x) for x in takes[1:]], broken]), np.concatenate(takes)]
 
 
 def _frame_levels(sound: np.ndarray, seconds: float) -> np.ndarray:

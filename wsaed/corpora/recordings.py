@@ -7,7 +7,7 @@ short is counted in ``about`` and listed in the cache. What is done is kept in C
 Notebook: start_here.ipynb.
 """
 
-import argparse
+import json
 import os
 import random
 import re
@@ -27,7 +27,7 @@ from wsaed import audio, corpora, progress
 from wsaed.code import digest
 from wsaed.corpora import Corpus, Event, Shards, Split, digest_of
 from wsaed.features import FRONT_ENDS, FrontEnd, log_mel
-from wsaed.files import cache_root, one_line
+from wsaed.files import cache_root
 
 RATE = 16_000  # Hz, of `Split.waveform`
 SUFFIXES = "wav|flac|ogg|oga|opus|mp3"  # of what soundfile reads
@@ -87,6 +87,7 @@ class Reader:
     files:       ``files(sizes)``: key -> (lists, {name: (recording within root, bytes)})
     listed:      ``listed(sizes) -> Listing``
     finish:      ``finish(listing, splits) -> notes``, which may complete the splits
+    optional:    whether splits may be left out, by -1
     exact:       whether clip labels are free of noise
     """
 
@@ -98,6 +99,7 @@ class Reader:
     files: Callable
     listed: Callable
     finish: Callable | None = None
+    optional: bool = True
     exact: bool = False
     dtype: type = np.float32
 
@@ -114,10 +116,11 @@ class Reader:
         blocks = {name: _blocks(mine) for name, mine in clips.items()}
         every = [*chain(*blocks.values())]
         build(self.name, every, FRONT_ENDS.get(spec.get("front_end")), jobs)
-        wrong = {line for block in every for line in _lines(_files(self.name, block)[0])}
-        states = dict(line.split("\t")[:2] for line in wrong)
+        wrong = {}  # {clip's id: (state, file, detail)}
+        for block in every:
+            wrong |= json.loads(_files(self.name, block)[0].read_text(encoding="utf-8"))
         splits = {
-            name: self._split(name, mine, blocks[name], states, listing)
+            name: self._split(name, mine, blocks[name], wrong, listing)
             for name, mine in clips.items()
         }
         counts = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
@@ -135,27 +138,14 @@ class Reader:
         lists, found = zip(*self.files(self.checked(spec)).values(), strict=True)
         return corpora.fingerprint(chain(*lists), chain(*(one.values() for one in found)))
 
-    def main(self, arguments: list[str] | None = None) -> None:
-        """Check all audio and make features ahead of a run; errors are one line and exit 1."""
-        parser = argparse.ArgumentParser(
-            f"python -m wsaed.corpora {self.name}",
-            description=f"{self.doc}\nPublished at {self.published}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for key, count in self.sizes.items():
-            parser.add_argument(f"--{key}", type=int, default=count, help=f"({count or 'all'})")
-        parser.add_argument("--front-end", choices=sorted(FRONT_ENDS))
-        spec = vars(parser.parse_args(arguments))
-        jobs = int(os.environ.get("JOBS") or joblib.cpu_count())
-        one_line(lambda: print(self.load(spec, 0, jobs).about))
-
     def checked(self, spec: dict) -> dict[str, int]:
         """Clips by split, 0 for all, without those that are -1, after a check of the whole spec."""
         found = self.sizes | {name: 0 if n is None else n for name, n in spec.items()}
         found = {k: n for k, n in found.items() if k not in ("name", "front_end")}
         for name, n in found.items():
-            if name not in self.sizes or type(n) is not int or n < -1:
-                options = f"{', '.join(self.sizes)} as numbers of clips, 0: all, -1: without"
+            if name not in self.sizes or type(n) is not int or n < -self.optional:
+                options = f"{', '.join(self.sizes)} as numbers of clips, 0: all"
+                options += ", -1: without" if self.optional else ""
                 raise ValueError(f"{self.name}: {name}={n!r}: give {options}")
         if spec.get("front_end") not in (None, *FRONT_ENDS):
             raise ValueError(f"{self.name}: front_end is one of {', '.join(FRONT_ENDS)}")
@@ -164,7 +154,8 @@ class Reader:
     def get_it(self, split: str = "") -> str:
         """What to do about something that is not there."""
         advice = f"fetch it, see {self.published.splitlines()[0]}"
-        return f"{advice}, or go without by {split}=-1 in the spec" if split else advice
+        without = f", or go without by {split}=-1 in the spec"
+        return advice + without if split and self.optional else advice
 
     def _first(self, split: str, listing: Listing, size: int) -> list[Clip]:
         """The first clips that have a recording."""
@@ -176,8 +167,8 @@ class Reader:
             raise ValueError(f"{self.name}: {split}={size}, but {len(there)} recordings are there")
         return there[: size or None]
 
-    def _split(self, name: str, clips: list, blocks: list, states: dict, listing: Listing) -> Split:
-        kept = [clip for clip in clips if not _lost(clip, states.get(clip.id))]
+    def _split(self, name: str, clips: list, blocks: list, wrong: dict, listing: Listing) -> Split:
+        kept = [clip for clip in clips if not _lost(clip, wrong)]
         if not kept:
             root = clips[0].root
             raise ValueError(f"{root}: no recording of {name} can be decoded: fetch them again")
@@ -198,14 +189,15 @@ class Reader:
             RATE,
         )
 
-    def _told(self, clips: list[Clip], wrong: set[str]) -> str:
+    def _told(self, clips: list[Clip], wrong: dict[str, tuple]) -> str:
         """The sentence part on what is missing, broken or short, after listing it in a file."""
-        missing = {f"{clip.id}\tmissing\t\t" for clip in clips if not clip.file}
-        head = "segment\tstate\tfile\tdetail"
-        text = "\n".join([head, *sorted(missing), *sorted(wrong), ""])
+        missing = {clip.id: ("missing", "", "") for clip in clips if not clip.file}
+        lines = [("segment", "state", "file", "detail")]
+        lines += [(clip, *what) for clip, what in sorted((missing | wrong).items())]
+        text = "".join("\t".join(line) + "\n" for line in lines)
         path = cache_root() / self.name / f"missing_{digest_of(text)}.tsv"
         corpora.once(lambda: [text], path)
-        broken = sum("\tbroken\t" in line for line in wrong)
+        broken = sum(state == "broken" for state, *_ in wrong.values())
         return (
             f"of {len({clip.id for clip in clips}):,} clips {len(missing):,} have no recording, "
             f"{broken:,} a broken one (left out), {len(wrong) - broken:,} a short one (padded), "
@@ -232,52 +224,48 @@ def _blocks(clips: list[Clip]) -> list[list[Clip]]:
     return [clips[k : k + corpora.SHARD] for k in range(0, len(clips), corpora.SHARD)]
 
 
-def _lost(clip: Clip, state: str | None) -> bool:
+def _lost(clip: Clip, wrong: dict[str, tuple]) -> bool:
     """Whether a clip enters no split: broken, or too short to be sure that its spans are there."""
-    return state == "broken" or (state == "short" and bool(clip.spans))
+    return clip.id in wrong and (wrong[clip.id][0] == "broken" or bool(clip.spans))
 
 
 def _files(reader: str, block: list[Clip], front_end: FrontEnd | None = None) -> list[Path]:
     """(list of what is wrong in a block, its features): named by all that they depend on."""
     base = cache_root() / reader
     name = digest_of(repr([(x.id, x.file, x.bytes, x.seconds, x.spans) for x in block]))
-    checked = base / "checked" / f"{name}.tsv"
+    checked = base / "checked" / f"{name}.json"
     if front_end is None:
         return [checked]
     made_by = digest_of(repr(front_end), digest(("wsaed.features", "wsaed.audio")))
     return [checked, base / "features" / made_by / f"{name}.npy"]
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
-
-
 def _decoded(reader: str, block: list[Clip], front_end: FrontEnd | None) -> list:
-    """What is wrong in a block, as text, and its features: contents of `_files`."""
+    """What is wrong in a block, {clip's id: (state, file, detail)} as JSON, and its features."""
     torch.set_num_threads(1)
-    wrong, rows = [], []
+    wrong, rows = {}, []
     for clip in block:
-        path, state = clip.root / clip.file, None
+        path = clip.root / clip.file
         try:
             samples, rate = audio.read(path)
             if len(samples) < 0.95 * clip.seconds * rate:
-                state, detail = "short", f"{len(samples) / rate:.2f} s of {clip.seconds:g} s, used"
+                detail = f"{len(samples) / rate:.2f} s of {clip.seconds:g} s, used"
+                wrong[clip.id] = "short", clip.file, detail
         except ValueError as error:
-            state, detail = "broken", " ".join(str(error).removeprefix(f"{path}: ").split())
-        if state:
-            wrong.append(f"{clip.id}\t{state}\t{clip.file}\t{detail}")
-        if front_end and not _lost(clip, state):
+            detail = " ".join(str(error).removeprefix(f"{path}: ").split())
+            wrong[clip.id] = "broken", clip.file, detail
+        if front_end and not _lost(clip, wrong):
             samples = audio.resample(samples, rate, front_end.rate)
             rows.append(log_mel(_heard(clip, samples, front_end.rate), front_end))
     (checked,) = _files(reader, block)
-    before = _lines(checked) if checked.exists() else wrong
-    if [x.split("\t")[:2] for x in before] != [x.split("\t")[:2] for x in wrong]:
+    before = json.loads(checked.read_text(encoding="utf-8")) if checked.exists() else wrong
+    if {(clip, what[0]) for clip, what in before.items()} != {(c, w[0]) for c, w in wrong.items()}:
         where = f"delete {cache_root() / reader}"
         raise ValueError(f"{block[0].root}: recordings changed since their check: {where}")
-    text = "".join(f"{line}\n" for line in wrong)
     if front_end is None:
-        return [text]
-    return [text, np.array(rows, np.float16).reshape(-1, front_end.frames, front_end.mels)]
+        return [json.dumps(wrong)]
+    shape = -1, front_end.frames, front_end.mels
+    return [json.dumps(wrong), np.array(rows, np.float16).reshape(shape)]
 
 
 def _heard(clip: Clip, samples: np.ndarray, rate: int) -> np.ndarray:
@@ -295,9 +283,10 @@ def build(reader: str, blocks: list, front_end: FrontEnd | None, jobs: int = 1) 
         joblib.delayed(corpora.once)(partial(_decoded, reader, block, front_end), *paths)
         for block, paths in todo
     )
-    with progress.bar(reader, len(todo), f"x {corpora.SHARD} clips") as bar:
+    total = sum(len(block) for block, _ in todo)
+    with progress.bar(reader, total, "clips") as bar:
         for _ in joblib.Parallel(jobs, return_as="generator_unordered")(calls):
-            bar(1)
+            bar(total / len(todo))
 
 
 def features(reader: str, blocks: list, front_end: FrontEnd, only: int | None = None) -> Shards:

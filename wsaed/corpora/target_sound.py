@@ -76,11 +76,9 @@ def files(sizes: dict[str, int]) -> dict[str, tuple[list[Path], dict]]:
 def listed(sizes: dict[str, int]) -> Listing:
     """As a `Reader` wants it."""
     # a number a class: these are no clips to be cut to size
-    count = sizes.pop("references", 1) or REFERENCES
-    if count == 1 or {*SPLITS} - {*sizes}:
-        raise ValueError(
-            "target_sound: give all splits, references as 2 or more a class (to train, to test)"
-        )
+    count = sizes.pop("references") or REFERENCES
+    if count == 1:
+        raise ValueError("target_sound: references=1: give 2 or more, to train and to test with")
     ((names, *lists), there), urban = files(sizes).values()
     names = dict(fields for _, fields in recordings.fields(names, *FORM))
     (train, notes), (test, more) = (audioset.read_strong(path, names) for path in lists)
@@ -170,12 +168,12 @@ def _about(classes: dict[str, tuple[str, ...]], turns: list[Reference]) -> list[
     both = len({*classes["base_b"]} & {*classes["novel"]})
     mixed = sorted({x.label for x in turns if not x.alone})
     return [
-        f"L-TSD has the {len(classes['novel'])} classes of AudioSet's strong lists with more than "
-        f"{TRAIN_EVENTS} training and {EVAL_EVENTS} evaluation events, without the vague ones",
-        f"S-TSD's {BASE_CLASSES} were not published: here it has {len(classes['base_a'])}, those "
-        "of the others with most training events",
-        f"URBAN-TSD has {len(classes['base_b'])}, of which L-TSD has {both} too",
-    ] + ([f"never alone, so that references hold more: {', '.join(mixed)}"] if mixed else [])
+        f"L-TSD has the {len(classes['novel'])} classes with more than {TRAIN_EVENTS} training and "
+        f"{EVAL_EVENTS} evaluation events, without the vague ones, S-TSD {len(classes['base_a'])} "
+        f"of the others, those with most training events (its {BASE_CLASSES} were not published), "
+        f"URBAN-TSD {len(classes['base_b'])}, of which L-TSD has {both} too",
+        *([f"never alone, so that references hold more: {', '.join(mixed)}"] if mixed else []),
+    ]
 
 
 def finish(listing: Listing, splits: dict[str, Split]) -> list[str]:
@@ -198,5 +196,7 @@ def finish(listing: Listing, splits: dict[str, Split]) -> list[str]:
 
 
 SIZES = dict.fromkeys(SPLITS, 0) | {"references": REFERENCES}
-READER = Reader("target_sound", "Target sounds", __doc__, PUBLISHED, SIZES, files, listed, finish)
+READER = Reader(
+    "target_sound", "Target sounds", __doc__, PUBLISHED, SIZES, files, listed, finish, False
+)
 load, fingerprint = READER.load, READER.fingerprint

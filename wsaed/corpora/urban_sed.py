@@ -40,7 +40,7 @@ def files(sizes: dict[str, int]) -> dict[str, tuple[list[Path], dict]]:
         if not texts:
             what = "only JAMS and no .txt" if any(folder.glob("*.jams")) else "no .txt"
             what = f"{home}: {what} in annotations/{FOLDERS[split]}"
-            raise FileNotFoundError(f"{what}: {READER.get_it(split)}")
+            raise FileNotFoundError(f"{what}: {READER.get_it()}")
         found[split] = texts, recordings.found_in(home, [f"audio/{FOLDERS[split]}"])
     return found
 
