@@ -74,8 +74,8 @@ lab: env ## JupyterLab on the notebooks (LAB_ARGS for more options)
 	  $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) \
 	  $(shell [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
 
-data: env ## where the corpora are published; FETCH=1 fetches annotations that may be fetched
-	@$(PY) -m wsaed.corpora $(if $(filter 1,$(FETCH)),--fetch)
+data: env ## where the corpora are published, and what to fetch
+	@$(PY) -m wsaed.corpora
 
 clean: ## forget digests, logs and failed notebooks; keep environment, trained runs and results
 	@[ ! -d .build ] || find .build -mindepth 1 -maxdepth 1 ! -name 'env*.stamp' -exec rm -rf {} +

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsaed import corpora
+from wsaed import code, corpora, files
 from wsaed.corpora import Corpus, Event, Shards, Split
 from wsaed.postprocess import active_frames
 
@@ -19,6 +19,18 @@ def one_line(error) -> str:
     """What an error says, in one line and no more."""
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.fixture
+def forget():
+    """Call it where a test has changed code or tables: their digests are computed again."""
+
+    def clear():
+        for cached in (code._module, code._digest, files.table):
+            cached.cache_clear()
+
+    yield clear
+    clear()
 
 
 def small_steps(cache: Path, shard: int, monkeypatch) -> None:

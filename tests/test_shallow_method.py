@@ -18,7 +18,7 @@ from wsaed.shallow import augment, method, systems
 
 SIZES = {"strong": 8, "weak": 8, "unlabelled": 20, "validation": 6, "test": 8}
 LABELLED, CURRICULA = 16, tuple(method.SHARES)
-EVERY = [*systems.CONFIGURATIONS, *(f"{name}_mask_sum" for name in systems.MASK_SUM)]
+EVERY = list(systems.CONFIGURATIONS)
 FRONT_END = FRONT_ENDS["lstm_40ms"]
 
 
@@ -29,10 +29,9 @@ def seed():
 
 def spec(name="ef_sw_em_cs", steps=22, **more):
     p = {"width": 0.03, "mels": 20, "front_end": "lstm_40ms", "steps": steps, "batch_size": 8}
-    found = systems.student(p | {"generation": 2}, name.removesuffix("_mask_sum"), {"corpus": {}})
+    found = systems.student(p | {"generation": 2}, name, {"corpus": {}})
     found["budget"]["learning_rate"] = 1e-2
-    denominator = "mask" if name.endswith("mask_sum") else "cells"
-    return found | {"lambdas": [0.75, 1.5], "denominator": denominator} | more
+    return found | {"lambdas": [0.75, 1.5]} | more
 
 
 @pytest.fixture
@@ -65,12 +64,7 @@ def trained(folder, teacher, tell=lambda row: None, name="ef_sw_em_cs", replicat
 def watched(monkeypatch):
     """Every batch that training takes a step on, as `objective` gets it."""
     seen, plain = [], method.objective
-
-    def objective(batch, *outputs, **settings):
-        seen.append(batch)
-        return plain(batch, *outputs, **settings)
-
-    monkeypatch.setattr(method, "objective", objective)
+    monkeypatch.setattr(method, "objective", lambda b, *a, **k: seen.append(b) or plain(b, *a, **k))
     return seen
 
 
@@ -78,12 +72,7 @@ def watched(monkeypatch):
 def unscored(monkeypatch):
     """Training without the scores on test: what would have been scored, a run."""
     asked = []
-
-    def score(corpus, outputs, *more):
-        asked.append(outputs)
-        return {}
-
-    monkeypatch.setattr(scores, "score", score)
+    monkeypatch.setattr(scores, "score", lambda _, outputs, *more: asked.append(outputs) or {})
     return asked
 
 
@@ -145,9 +134,8 @@ MIXED = [WEAK, STRONG, UNLABELLED, STRONG, UNLABELLED, UNLABELLED, WEAK]
 SETTINGS = ("pseudolabels", "mask", "denominator", "lambdas")
 
 
-def objective(wanted, batch, s_s, s_w):
-    settings = {key: wanted[key] for key in SETTINGS}
-    return method.objective(batch, s_s, s_w, margin=3, **settings)
+def objective(wanted, case, margin=3):
+    return method.objective(*case, margin, **{key: wanted[key] for key in SETTINGS})
 
 
 def batch_of(kinds):
@@ -163,8 +151,7 @@ def batch_of(kinds):
     y = np.where(free, rng.uniform(0, 1, (n, 4)).astype(np.float32), y)
     s_s, s_w = (torch.tensor(rng.uniform(0.05, 0.95, s)).float() for s in ((n, 30, 4), (n, 4)))
     labels = torch.tensor(y), torch.tensor(Y), torch.tensor(kind)
-    batch = Batch(torch.zeros(n, 30, 20), *labels, 0, 1)
-    return batch, s_s.requires_grad_(), s_w.requires_grad_()
+    return Batch(torch.zeros(n, 30, 20), *labels, 0, 1), s_s, s_w
 
 
 def bce(p, y):
@@ -181,7 +168,7 @@ def mask_cell(kind, y_w, Y_s, t, c, margin):
 def naive(spec, batch, s_s, s_w, margin):
     """Equations 3 to 7 as loops over clips, frames and classes."""
     y_w, Y_s, p_s, p_w = (
-        v.detach().double().numpy() for v in (batch.clip_labels, batch.frame_labels, s_s, s_w)
+        v.double().numpy() for v in (batch.clip_labels, batch.frame_labels, s_s, s_w)
     )
     found = {}
     for name, kind in (("weak", WEAK), ("strong", STRONG), ("unlabelled", UNLABELLED)):
@@ -201,12 +188,12 @@ def naive(spec, batch, s_s, s_w, margin):
 @pytest.mark.parametrize("denominator", method.DENOMINATORS)
 @pytest.mark.parametrize("kinds", [MIXED, [WEAK] * 3, [STRONG] * 2, [UNLABELLED] * 4])
 def test_the_objective_is_its_naive_transcription(mask, denominator, kinds):
-    wanted = spec(mask=mask, denominator=denominator)
-    case = batch_of(kinds)
-    found, expected = objective(wanted, *case), naive(wanted, *case, margin=3)
-    assert set(found) == {*expected, "loss"}
-    for name, value in (expected | {"loss": sum(expected.values())}).items():
-        assert found[name].item() == pytest.approx(value, rel=1e-5, abs=1e-7), name
+    wanted, case = spec(mask=mask, denominator=denominator), batch_of(kinds)
+    for margin in (0, 3, 40):
+        found, expected = objective(wanted, case, margin), naive(wanted, *case, margin)
+        assert set(found) == {*expected, "loss"}
+        for name, value in (expected | {"loss": sum(expected.values())}).items():
+            assert found[name].item() == pytest.approx(value, rel=1e-5, abs=1e-7), name
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -219,23 +206,8 @@ def test_each_kind_of_clip_feeds_its_own_terms(name):
         UNUSED: set(),
     }
     for kind, expected in terms.items():
-        found = objective(spec(name), *batch_of([kind] * 5))
+        found = objective(spec(name), batch_of([kind] * 5))
         assert {term for term, loss in found.items() if loss > 0 and term != "loss"} == expected
-
-
-def test_with_weak_pseudolabels_the_teachers_frames_teach_nothing():
-    batch, s_s, s_w = batch_of(MIXED)
-    objective(spec("ef_w_em_cs"), batch, s_s, s_w)["loss"].backward()
-    taught = batch.kind == UNLABELLED
-    assert s_s.grad[taught].abs().sum() == 0 and (s_w.grad[taught] != 0).all()
-    assert s_s.grad[batch.kind == STRONG].abs().sum() > 0
-
-
-def test_under_the_event_mask_an_absent_classs_frames_are_free():
-    batch, s_s, s_w = batch_of([STRONG, UNLABELLED, UNLABELLED])
-    objective(spec(), batch, s_s, s_w)["loss"].backward()
-    absent = (batch.clip_labels < 0.5)[:, None].expand(-1, 30, -1)
-    assert absent.any() and (s_s.grad[absent] == 0).all() and (s_s.grad[~absent] != 0).all()
 
 
 def test_the_published_margin_and_masks_in_frames():
@@ -321,16 +293,14 @@ def test_every_configuration_trains_for_the_same_steps(
 
 
 def test_the_optimiser_is_the_published_one(corpus, teacher, tmp_path, monkeypatch):
-    asked = {}
-
     def fit(net, losses, batches, budget, **options):
-        asked.update(options, rate=budget["learning_rate"])
+        assert options["betas"] == (0.9, 0.99) and "schedule" not in options
+        assert budget["learning_rate"] == 1e-2
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "fit", fit)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "run", teacher)
-    assert asked["betas"] == (0.9, 0.99) and asked["rate"] == 1e-2 and "schedule" not in asked
 
 
 @pytest.mark.parametrize("name", ["ef_sw_em_ns", "hf_sw_em_cs", "sw_nm_ns", "em_cs"])
@@ -444,7 +414,7 @@ def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_pa
     f1 = scores.validation_f1(corpus, *outputs, 10.0)
     assert max(found["validation"]) == found["validation"][found["best_epoch"] - 1]
     assert f1 == pytest.approx(max(found["validation"]), abs=1e-5)
-    assert f1 == found["event_f1_validation_median"]
+    assert f1 == found["event_f1_validation_median"] and 0.1 < f1 < 1
     for rule in ("average", "median", "none"):
         assert 0 <= found[f"event_f1_{rule}"] <= 1
     assert len(found["event_f1_median_resampled"]) == 50

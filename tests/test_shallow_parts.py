@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import one_line
-from test_shallow_method import LABELS, SIZES, corpus, seed  # noqa: F401 - fixtures
+from conftest import LABELS, one_line
+from test_shallow_method import SIZES, corpus, seed  # noqa: F401 - fixtures
 
 from wsaed import nets, parameters, training
 from wsaed.features import FRONT_ENDS
@@ -78,7 +78,8 @@ def test_saturated_outputs_stay_probabilities_with_finite_slopes(bias):
 
 def test_outputs_are_float32_under_autocast_and_input_is_standardised():
     net, x = student(width=0.05), torch.randn(2, 40, 20)
-    with torch.autocast("cpu", torch.bfloat16):
+    # a CPU may have no LSTM in bf16; its dense layers are what must not give it on
+    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16):
         assert all(part.dtype == torch.float32 for part in net(x))
     before, mean, std = net(x)[0], torch.randn(20), torch.rand(20) + 0.5
     net.set_statistics(mean, std)
@@ -128,42 +129,11 @@ def test_the_printed_equation_7_leaves_holes_and_the_dilation_does_not():
     assert torch.equal(printed(Y, 12), segment_mask(Y[None, :, None], 12)[0, :, 0])
 
 
-@pytest.mark.parametrize("margin", [0, 1, 3, 12, 60])
-def test_the_segment_mask_is_a_maximum_over_the_margin(margin):
-    Y = torch.rand(3, 40, 4) ** 4
-    M = segment_mask(Y, margin)
-    for i, t, c in np.ndindex(3, 40, 4):
-        near = Y[i, max(0, t - margin) : t + margin + 1, c]
-        assert M[i, t, c] == float(near.max() >= 0.5)
-
-
-def test_the_event_mask_holds_all_frames_of_the_classes_present():
-    M = event_mask(torch.tensor([[0.0, 1.0, 0.5], [0.49, 0.0, 0.51]]), 7)
-    assert M.shape == (2, 7, 3)
-    for t in range(7):
-        assert M[:, t].tolist() == [[0, 1, 1], [0, 0, 1]]
-
-
 def test_the_segment_mask_keeps_less_than_the_event_mask_and_both_keep_every_active_frame():
     Y, y_w = labels()
     event, segment, _ = every_mask(Y, y_w)
     assert (segment >= Y).all() and (segment <= event).all()
     assert Y.sum() < segment.sum() < event.sum() < Y.numel()
-
-
-@pytest.mark.parametrize("soft", [False, True])
-def test_the_masked_loss_is_its_naive_transcription(soft):
-    Y, y_w = labels()
-    p = torch.rand(Y.shape) * 0.9 + 0.05
-    y = torch.rand(Y.shape) if soft else Y
-    for M in every_mask(Y, y_w):
-        total = 0.0
-        for i in np.ndindex(*p.shape):
-            a, b = p[i].item(), y[i].item()
-            total += M[i].item() * (-b * math.log(a) - (1 - b) * math.log(1 - a))
-        cells, mask = (masked_cross_entropy(p, y, M, d).item() for d in ("cells", "mask"))
-        assert cells == pytest.approx(total / p.numel(), rel=1e-5)
-        assert mask == pytest.approx(total / M.sum().item(), rel=1e-5)
 
 
 def test_masked_cells_contribute_nothing():
@@ -350,17 +320,10 @@ def test_the_vote_rule_counts_members_and_asks_those_that_said_yes():
     for i, c in np.ndindex(5, 4):
         yes = [p[i, :, c] for p, tags in members if tags[i, c] >= 0.5]
         assert clips[i, c] == pytest.approx(len(yes) / 6)
+        assert (clips[i, c].astype(np.float16) >= 0.5) == (len(yes) >= 3)  # half carry the gate
         expected = np.mean(yes, 0) if yes else np.zeros(8)
         np.testing.assert_allclose(frames[i, :, c], expected, rtol=1e-5)
     assert (clips[1] == 0).all() and (frames[1] == 0).all()
-
-
-@pytest.mark.parametrize("voices, says", [(2, False), (3, True)])
-def test_half_of_the_votes_carry_the_gate(voices, says):
-    clips = [np.full((1, 1), 0.9 if k < voices else 0.1, np.float32) for k in range(6)]
-    members = [(np.ones((1, 2, 1), np.float32), c) for c in clips]
-    _, found = teacher.combined(members, "vote")
-    assert (found[0, 0] >= 0.5) == says and found.astype(np.float16)[0, 0] == np.float16(voices / 6)
 
 
 def test_another_rule_is_one_line():
@@ -424,21 +387,6 @@ def test_the_single_teacher_is_the_member_that_is_best_on_validation(
         assert np.array_equal(a, b.astype(np.float16))
 
 
-def test_validation_is_scored_as_the_median_rule_scores_it(corpus):  # noqa: F811
-    rng, found, steps = np.random.default_rng(0), {}, np.arange(250)[:, None] / 25
-    for name in ("validation", "test"):
-        y = np.zeros((SIZES[name], 250, 4), np.float32)
-        for i, event in ((i, e) for i, es in enumerate(corpus[name].events) for e in es):
-            sounds = (steps >= event.onset) & (steps < event.offset)
-            y[i, sounds[:, 0], LABELS.index(event.label)] = 1
-        clips = y.max(1)
-        clips[0] = 0  # a clip that the gate silences
-        found[name] = (0.1 + 0.8 * y + rng.normal(0, 0.25, y.shape)).astype(np.float32), clips
-    asked = scores.score(corpus, found, 10.0, 0, ("median",))
-    f1 = scores.validation_f1(corpus, *found["validation"], 10.0)
-    assert f1 == asked["event_f1_validation_median"] and 0.2 < f1 < 1
-
-
 # The systems and what is printed of them
 
 
@@ -448,7 +396,7 @@ def test_every_table_compares_systems_that_have_specs_and_names():
     assert {name for names in systems.artefacts("laptop").values() for name in names} == {*found}
     assert {*systems.PUBLISHED["names"]} == {*found}
     for printed in systems.PUBLISHED["printed"].values():
-        assert {*printed, "labelled"} == {"ensemble", "single", *systems.CONFIGURATIONS}
+        assert {*found} - {*printed} == {"labelled", *(s for s in found if "mask_sum" in s)}
     counts = [systems.replicates("ef_sw_em_cs_mask_sum", p, wanted) for wanted in (1, 3, 6)]
     assert counts == [1, 1, 6] and systems.replicates("em_cs", p, 3) == 3
 

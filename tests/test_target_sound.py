@@ -1,35 +1,23 @@
 """Target sound detection's sets: the rules one by one, then small lists and folders of audio."""
 
 import itertools
-import os
-import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import one_line, small_steps
-from test_urban_sed import txt
+from conftest import one_line
+from recorded import BASE_A, NAME, NOVEL, RARE, SOUNDSCAPES, STRONG, edit, half, lay, originals  # noqa: F401 - a fixture
 
-from wsaed import corpora
-from wsaed.audio import resample
-from wsaed.corpora import Event, audioset, recordings, target_sound, urban_sed
+from wsaed.audio import repeated, resample
+from wsaed.corpora import Event, target_sound, urban_sed
 from wsaed.corpora.pairs import halves, pairs, reference
-from wsaed.corpora.target_sound_rules import (
-    VAGUE,
-    Clip,
-    held_out,
-    intervals,
-    references,
-    repeated,
-    roles,
-)
+from wsaed.corpora.recordings import Clip
+from wsaed.corpora.target_sound_rules import VAGUE, held_out, intervals, references, roles
 from wsaed.features import FRONT_ENDS, log_mel
 
-NAME = "secost_50ms"
 FRONT_END = FRONT_ENDS[NAME]
-RATE = 8000
 
 
 # ---- which classes
@@ -172,7 +160,7 @@ def test_a_reference_is_joined_and_repeated_to_ten_seconds():
 
 
 def clip(name: str, *events) -> Clip:
-    return Clip(name, Path("/"), f"{name}.wav", 1, [Event(*event) for event in events])
+    return Clip(Path("/"), f"{name}.wav", 1, name, name, 10.0, [Event(*event) for event in events])
 
 
 def test_references_are_the_longest_of_the_first_and_then_in_no_order():
@@ -204,94 +192,18 @@ def test_a_class_that_is_never_alone_is_taken_with_what_else_sounds():
 
 # ---- the corpus
 
-MIDS = {
-    "/m/05tny_": "Bark",
-    "/m/032s66": "Gunshot, gunfire",
-    "/m/04rlf": "Music",
-    "/m/096m7z": "Noise",
-    "/m/0brhx": "Whistle",
-    "/m/01hsr_": "Sneeze",
-    "/t/dd00141": "Yak",
-}
-NOVEL, BASE_A = ("Bark", "Gunshot, gunfire", "Music"), ("Sneeze", "Whistle")
 BASE_B = (
     "Bark",
     "Gunshot, gunfire",
     *(x for x in urban_sed.LABELS if x not in target_sound.SHARED),
 )
 LABELS = tuple(sorted({*NOVEL, *BASE_A, *BASE_B}))
-
-
-def strong_clips() -> dict[str, dict[str, list[tuple]]]:
-    """{list: {segment: (label, onset, offset)}}, of 2 s; the first two have no recording."""
-    counts = {"Bark": 501, "Gunshot, gunfire": 501, "Music": 501, "Noise": 900, "Yak": 3}
-    many = [(x, k / 100, k / 100 + 0.01) for x, n in counts.items() for k in range(n)]
-    train = {"-" * 10 + "0_30000": many, "-" * 10 + "1_0": [("Noise", 0.0, 1.0)]}
-    for number, label in enumerate((*NOVEL, *BASE_A)):
-        for k in range(7):
-            events = [(label, 0.1, 0.5), (label, 1.0, 1.5 + k / 20)]
-            train[f"{label[0]}_alone-{k:02d}-_{1000 * number}"] = events
-    for k in range(6):
-        mixed = [
-            ("Music", 0.0, 2.0),
-            ("Whistle", 0.5, 1.0),
-            ("Noise", 0.0, 0.2),
-            ("Bark", 1.5, 1.8),
-        ]
-        train[f"mixed{k}_yes-_{k}"] = mixed[: 3 + k % 2]
-    test = {"-" * 10 + "2_0": [(x, k / 100, k / 100 + 0.01) for x in NOVEL for k in range(51)]}
-    test |= {f"evaluation{k}_90000": [(NOVEL[k % 3], 0.5, 1.25 + k / 8)] for k in range(6)}
-    test["evaluation9_0"] = [("Sneeze", 0.0, 1.0), ("Whistle", 1.0, 2.0)]
-    return {"audioset_train_strong.tsv": train, "audioset_eval_strong.tsv": test}
-
-
-STRONG = strong_clips()
-SOUNDSCAPES = {
-    f"soundscape_train_uniform{k}_{j}": [(label, 0.5, 1.0)]
-    for k, label in enumerate(urban_sed.LABELS)
-    for j in range(3)
-} | {f"soundscape_train_bimodal{k}": [("dog_bark", 0, 1.0), ("siren", 0.5, 1.5)] for k in range(4)}
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    """Both folders: of AudioSet one recording cut off and one short, of URBAN-SED one missing."""
-    root, draw = tmp_path_factory.mktemp("both"), np.random.default_rng(0)
-    ours, urban = root / "audioset", root / "urban"
-    for folder in (ours / "audio/part00", urban / "annotations/train", urban / "audio/train"):
-        folder.mkdir(parents=True)
-    (ours / "mid_to_display_name.tsv").write_text("".join(f"{m}\t{n}\n" for m, n in MIDS.items()))
-    back = {name: mid for mid, name in MIDS.items()}
-    for path, clips in STRONG.items():
-        lines = [
-            f"{segment}\t{onset:.3f}\t{offset:.3f}\t{back[label]}\n"
-            for segment, events in clips.items()
-            for label, onset, offset in events
-        ]
-        header = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
-        (ours / path).write_text(header + "".join(lines))
-        for segment in clips:
-            if not segment.startswith("-" * 10):
-                samples = draw.standard_normal(RATE * (1 if segment[:11] == "evaluation1" else 2))
-                soundfile.write(ours / f"audio/part00/Y{segment[:11]}.wav", 0.1 * samples, RATE)
-    broken = ours / "audio/part00/Yevaluation0.wav"
-    broken.write_bytes(broken.read_bytes()[:9000])
-    for name, events in SOUNDSCAPES.items():
-        (urban / f"annotations/train/{name}.txt").write_text(txt(events))
-        if name != "soundscape_train_bimodal3":
-            path = urban / f"audio/train/{name}.wav"
-            soundfile.write(path, 0.1 * draw.standard_normal(RATE * 2), RATE)
-    return root
+ROLES = dict(base_a=BASE_A, base_b=BASE_B, novel=NOVEL, validation=NOVEL, test=NOVEL)
 
 
 @pytest.fixture
-def root(original, tmp_path, monkeypatch):
-    """A copy of them that a test may change, with a cache of its own and small shards."""
-    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setenv("AUDIOSET", str(tmp_path / "audioset"))
-    monkeypatch.setenv("URBAN_SED", str(tmp_path / "urban"))
-    small_steps(tmp_path / "cache", 5, monkeypatch)
-    return tmp_path
+def root(originals, tmp_path, monkeypatch):  # noqa: F811
+    return lay("target_sound", originals, tmp_path, monkeypatch, shard=5)
 
 
 def load(**spec):
@@ -310,23 +222,20 @@ def truth(name: str) -> list[tuple]:
 
 
 def test_the_splits_hold_what_the_lists_say_of_their_roles(root):
-    corpus = corpora.load({"name": "target_sound", "references": 2}, 5)
+    corpus = load()
     assert corpus.labels == LABELS
     assert {*BASE_B} & {*NOVEL} == {"Bark", "Gunshot, gunfire"}
-    allowed = dict(base_a=BASE_A, base_b=BASE_B, novel=NOVEL, validation=NOVEL, test=NOVEL)
-    assert list(corpus.splits) == [*allowed, "references"]
-    for name, role in allowed.items():
+    assert list(corpus.splits) == [*ROLES, "references"]
+    for name, role in ROLES.items():
         split = corpus[name]
         assert split.clip_labels.dtype == np.float32 and len(split) > 1
-        for clip, events, labels in zip(
-            split.clips, split.hidden_events, split.clip_labels, strict=True
-        ):
+        for clip, events, labels in zip(split.clips, split.hidden, split.clip_labels, strict=True):
             wanted = [event for event in truth(clip) if event[0] in role]
             assert [event[:3] for event in events] == [pytest.approx(e) for e in wanted] != []
             given = {LABELS[k] for k in np.flatnonzero(labels)}
             assert given == {event.label for event in events}
-        assert split.events is (None if name == "novel" else split.hidden_events)
-        seed, columns = [*allowed].index(name), [LABELS.index(x) for x in role]
+        assert split.events is (None if name == "novel" else split.hidden)
+        seed, columns = [*ROLES].index(name), [LABELS.index(x) for x in role]
         for mine, wanted in zip(split.pairs, pairs(split.clip_labels, columns, seed), strict=True):
             np.testing.assert_array_equal(mine, wanted)
     assert {Path(x).stem[1:] for x in corpus["test"].clips} == {
@@ -341,7 +250,7 @@ def test_no_clip_serves_two_purposes(root):
     both = [("base_a", "novel")]
     for a, b in itertools.combinations(clips, 2):
         assert (a, b) in both or not clips[a] & clips[b]
-    train = [x for x in STRONG["audioset_train_strong.tsv"] if not x.startswith("-" * 10)]
+    train = [x for x in STRONG["audioset_train_strong.tsv"] if not x.startswith(RARE)]
     used = clips["base_a"] | clips["novel"] | clips["validation"]
     used |= {
         g
@@ -365,8 +274,8 @@ def test_references_hold_one_class_alone_and_repeat_it(root):
     assert {len(x) for x in train} == {1} and {len(x) for x in test} == {2}
     for name in ("base_a", "base_b", "novel", "validation", "test"):
         asked = corpus[name].pairs
-        for half in (train, test):
-            rows = reference(asked, half, 0)
+        for rows in (train, test):
+            rows = reference(asked, rows, 0)
             np.testing.assert_array_equal(split.clip_labels[rows].argmax(1), asked.label)
     shards = split.features(FRONT_END)
     assert shards.shape == (len(split), FRONT_END.frames, 64)
@@ -388,132 +297,43 @@ def test_references_hold_one_class_alone_and_repeat_it(root):
     np.testing.assert_array_equal(np.concatenate(apart), shards[:])
 
 
-def test_missing_broken_and_short_files_are_counted_and_listed(root):
+def test_the_classes_are_told(root):
     about = load().about
-    # all training and test clips that hold a class, whether a split takes them or not
-    total = sum(map(len, STRONG.values())) - 2 + len(SOUNDSCAPES)
-    said = f"of {total} clips 3 have no recording, 1 a broken one (left out), 1 a short one"
-    assert said in about
-    listed = corpora.cache_root() / about.partition("listed in ")[2].partition(" of the cache")[0]
-    lines = [line.split("\t") for line in listed.read_text().splitlines()]
-    assert {clip: state for clip, state, *_ in lines[1:]} == {
-        "-" * 10 + "0_30000": "missing",
-        "-" * 10 + "2_0": "missing",
-        "soundscape_train_bimodal3": "missing",
-        "evaluation0_90000": "broken",
-        "evaluation1_90000": "short",
-    }
     for part in (
-        "S-TSD's 51 were not published: here it has 2, those of the others with most training",
-        "L-TSD has the 3 classes of AudioSet's strong lists with more than 500 training and 50",
-        "URBAN-TSD has 10, of which L-TSD has 2 too",
-        "5 test (",
-        "26 references clips",
+        "L-TSD has the 3 classes with more than 500 training and 50 evaluation events, without",
+        "S-TSD 2 of the others, those with most training events (its 51 were not published)",
+        "URBAN-TSD 10, of which L-TSD has 2 too; ",
+        "pairs: 32 base_a, 40 base_b, 39 novel, 6 validation, 10 test",
     ):
         assert part in about
+    assert "have labels outside" not in about and "classes never occur" not in about
+    names = root / "audioset/mid_to_display_name.tsv"
+    names.write_text(names.read_text().replace("/t/dd00141\tYak\n", ""))
+    said = "3 events of audioset_train_strong.tsv have labels outside the list of names"
+    assert said in load().about
+    assert "7 classes never occur in base_b" in load(references=3, base_b=4).about
 
 
-def test_features_are_the_log_mel_of_the_clips_that_are_left(root):
-    for name, split in load().splits.items():
-        shards = split.features(FRONT_END)
-        assert shards.shape[0] == len(split)
-        for i in (0, len(split) - 1):
-            wanted = log_mel(split.waveform(i), FRONT_END)
-            np.testing.assert_array_equal(shards[i], wanted, strict=True)
-            assert name != "base_b" or len(split.waveform(i)) == 2 * split.rate
+@pytest.mark.parametrize("unsaid", [0, None])
+def test_ten_references_a_class_where_nothing_is_said(root, unsaid):
+    def drawn(count):
+        sizes = target_sound.READER.checked({"references": count})
+        return [clip.name for clip in target_sound.listed(sizes).splits["references"]]
 
-
-def test_sizes_take_the_first_clips(root):
-    whole, some = load(), load(base_a=3, novel=2, test=1, base_b=4, validation=None)
-    assert [len(some[x]) for x in ("base_a", "base_b", "novel", "test")] == [3, 4, 2, 1]
-    for name, split in some.splits.items():
-        assert split.clips == whole[name].clips[: len(split)]
-    assert len(some["validation"]) == len(whole["validation"])
-    for unsaid in (0, None):
-        assert target_sound._sizes({"references": unsaid})["references"] == 10
+    assert drawn(unsaid) == drawn(10) != drawn(3)
+    for count in (1, -2):
+        with pytest.raises(ValueError, match=f"references={count}: give") as error:
+            load(references=count)
+        one_line(error)
 
 
 def test_a_reference_that_is_cut_off_is_left_out(root):
     before = load(references=3)["references"]
     first = next(clip for clip in load()["references"].clips if clip.startswith("Sneeze_Y"))
     path = root / "audioset/audio/part00" / first.removeprefix("Sneeze_")
-    path.write_bytes(path.read_bytes()[:9000])
+    half(path)
     after = load(references=3)["references"]
     assert after.clips == [clip for clip in before.clips if clip != first]
     with pytest.raises(ValueError, match="1 training recordings have 'Sneeze' and") as error:
         load()
     assert "two are needed" in one_line(error)
-
-
-def test_the_fingerprint_sees_lists_and_audio_of_both_folders(root):
-    seen = {target_sound.fingerprint({})}
-    assert seen == {target_sound.fingerprint({"name": "target_sound", "novel": 3})}
-    for name, text in (
-        ("audioset/mid_to_display_name.tsv", "/m/new\tNew\n"),
-        ("audioset/audioset_eval_strong.tsv", "evaluation9_0\t0.5\t0.6\t/m/0brhx\n"),
-        ("audioset/audio/part00/Yevaluation5.wav", "more"),
-        ("urban/annotations/train/soundscape_train_bimodal0.txt", "5\t6\tsiren\n"),
-        ("urban/audio/train/soundscape_train_bimodal0.wav", "more"),
-    ):
-        with open(root / name, "a") as file:
-            file.write(text)
-        seen.add(target_sound.fingerprint({}))
-    assert len(seen) == 6
-
-
-def test_bad_input_gets_one_line(root, monkeypatch):
-    cases = [
-        ({"novel": "4"}, "novel='4': give base_a, base_b, novel, validation, test as numbers"),
-        ({"novel": -1}, "novel=-1: give"),
-        ({"novel": True}, "novel=True: give"),
-        ({"nowel": 5}, "nowel=5: give"),
-        ({"references": 1}, "references=1: give"),
-        ({"references": -2}, "references=-2: give"),
-        ({"base_b": 500}, "base_b=500, but"),
-        ({"front_end": "mfcc"}, "front_end is one of"),
-    ]
-    for more, said in cases:
-        with pytest.raises(ValueError) as error:
-            load(**more)
-        assert said in one_line(error)
-    names = root / "audioset/mid_to_display_name.tsv"
-    text = names.read_text()
-    for line in ("/m/0x", "m/0x\tX", "/m/0x\t"):
-        names.write_text(f"{text}{line}\n")
-        with pytest.raises(ValueError) as error:
-            load()
-        assert one_line(error).startswith(f"{names}:{len(MIDS) + 1}: expected MID, display name")
-    names.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no mid_to_display_name.tsv: fetch") as error:
-        load()
-    with pytest.raises(SystemExit, match=r"no mid_to_display_name.tsv: fetch") as error:
-        target_sound.main(["--novel", "3"])
-    one_line(error)
-    names.write_text(text)
-    shutil.rmtree(root / "audioset/audio")
-    with pytest.raises(FileNotFoundError, match="no recording for base_a: AUDIOSET has") as error:
-        load()
-    one_line(error)
-    for variable in ("URBAN_SED", "AUDIOSET"):
-        monkeypatch.delenv(variable)
-        with pytest.raises(ValueError, match=f"{variable} is not set: give the folder"):
-            load()
-
-
-def test_names_outside_the_list_are_told(root):
-    names = root / "audioset/mid_to_display_name.tsv"
-    names.write_text(names.read_text().replace("/t/dd00141\tYak\n", ""))
-    assert "3 events of audioset_train_strong.tsv have labels outside mid_to" in load().about
-
-
-def test_the_command_makes_all_features_ahead(root, monkeypatch, capsys):
-    target_sound.main(["--front-end", NAME, "--references", "2"])
-    assert "Target sounds: " in capsys.readouterr().out
-    monkeypatch.setattr(recordings, "decode", lambda path: os.abort())  # nothing is left to do
-    for split in load().splits.values():
-        assert len(split.features(FRONT_END)) == len(split)
-    with pytest.raises(SystemExit) as stopped:
-        target_sound.main(["--help"])
-    assert stopped.value.code == 0
-    assert "mid_to_display_name.tsv" in capsys.readouterr().out
-    assert audioset.find_recordings(root / "audioset")

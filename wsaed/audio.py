@@ -3,7 +3,7 @@
 Notebook: start_here.ipynb.
 """
 
-import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +18,32 @@ PLAYER_SECONDS = 4.0  # some 170 kB in a notebook
 def read(path: str | Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     """An audio file as mono: ((samples,) float32, its rate in Hz), resampled to ``rate`` if given.
 
-    FileNotFoundError where there is none, ValueError where it is broken, empty or not finite.
+    FileNotFoundError where there is none, OSError where the disk fails, ValueError for a broken
+    file: not audio, no sample, not finite, cut off as far as its header tells (a cut Ogg file is
+    only shorter). All in one line.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such audio file; check the folder and the annotation")
     try:
-        waveform, found = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
+        path.read_bytes()  # apart, so that a lost disk does not make its recordings broken for good
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror}: mend that and call again") from None
+    try:
+        with soundfile.SoundFile(path) as file:
+            frames, header, found = file.frames, file.extra_info, file.samplerate
+            waveform = file.read(dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless (.raw)
         reason = " ".join(str(getattr(error, "error_string", error)).split())
         raise ValueError(f"{path}: not a readable audio file ({reason}); fetch it again") from None
-    waveform = waveform.mean(axis=1)
     if not len(waveform) or not np.isfinite(waveform).all():
         what = "samples that are no numbers" if len(waveform) else "no samples"
         raise ValueError(f"{path}: holds {what}; fetch it again or leave it out")
+    sizes = re.search(r"\bdata : (\d+) \(should be (\d+)\)", header)
+    # writers to a pipe leave 0xFFFFFFFF there; MP3 lengths are estimates
+    cut = sizes and int(sizes[2]) < int(sizes[1]) < 0x7FFF0000
+    if cut or len(waveform) < 0.95 * frames:
+        raise ValueError(f"{path}: cut off, it holds less than its header says; fetch it again")
     return resample(waveform, found, rate or found), rate or found
 
 
@@ -43,20 +55,16 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return _resample(torch.from_numpy(waveform), rate, new_rate).numpy()
 
 
-def write(path: str | Path, waveform: np.ndarray, rate: int) -> None:
-    """Write (samples,) within -1 .. 1 as 16-bit mono; the suffix says the format.
+def repeated(waveform: np.ndarray, rate: int, spans, seconds: float = 10.0) -> np.ndarray:
+    """The spans (onset, offset in s) of a (samples,) waveform, joined and repeated to ``seconds``.
 
-    The file appears whole or not at all. ValueError for samples that would be clipped.
+    Raises ValueError where the waveform ends before the first of them.
     """
-    path, waveform = Path(path), np.asarray(waveform)
-    if waveform.ndim != 1 or not np.all(np.abs(waveform) <= 1):
-        raise ValueError(f"{path}: wants mono samples within -1 .. 1; divide by the peak first")
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        soundfile.write(partial, waveform, rate, format=path.suffix[1:].upper())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    pieces = [waveform[round(onset * rate) : round(offset * rate)] for onset, offset in spans]
+    joined = np.concatenate(pieces)
+    if not len(joined):
+        raise ValueError(f"a recording of {len(waveform) / rate:.2f} s ends before {spans[0][0]} s")
+    return np.resize(joined, round(seconds * rate))
 
 
 def player(waveform: np.ndarray, rate: int, peak: float):

@@ -40,10 +40,8 @@ def changed(spec: dict, settings: dict) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m wsaed.calibration", description=__doc__, formatter_class=form
-    )
+    parser = argparse.ArgumentParser(prog="python -m wsaed.calibration", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("paper", choices=list(PAPERS))
     parser.add_argument("--system", help="default: the paper's first baseline")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", dest="settings")

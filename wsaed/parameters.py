@@ -22,8 +22,6 @@ def given(path: Path) -> dict:
     """The keys of a parameters file: flat YAML, values plain or lists of plain values."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{shown(path)}: no such parameters file: write one") from None
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
@@ -32,9 +30,7 @@ def given(path: Path) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{shown(path)}: it holds no `key: value` lines")
     for key, value in values.items():
-        if isinstance(value, dict) or (
-            isinstance(value, list) and any(isinstance(v, dict | list) for v in value)
-        ):
+        if any(isinstance(v, dict | list) for v in (value if isinstance(value, list) else [value])):
             raise ValueError(f"{shown(path)}: {key} is nested: keep the file flat")
     return values
 

@@ -268,27 +268,23 @@ def wished(paper: str, systems: list[str], p: dict) -> dict:
     return {(name, r): spec for name, spec in specs.items() for r in range(counts[name])}
 
 
-def collect(jobs: dict[str, tuple], anew: bool = False) -> dict:
+def collect(jobs: dict[str, tuple], anew: bool = False, write: bool = True) -> dict:
     """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters, folder)}.
 
     There is one order of looking: the committed records in folder/records.json (where a folder is
     given, and not if ``anew``), the cache, training. A replicate of all papers is trained before
-    the next, and a paper's file is written whole as soon as all runs of a replicate are there; it
-    keeps other replicates and systems that an artefact shows, if their specs are today's.
+    the next, and (``write``) a paper's file is written whole as soon as all runs of a replicate
+    are there; it keeps other replicates and systems that an artefact shows, if of today's specs.
     Raises RuntimeError in one line when a run fails; papers that miss none are written first.
     """
     wanted, kept, found = {}, {}, {}
     for paper, (systems, p, home) in jobs.items():
-        wanted[paper] = wished(paper, systems, p)
-        specs, artefacts = PAPERS[paper].systems(p), PAPERS[paper].artefacts(p["profile"])
-        shown = {name for names in artefacts.values() for name in names}
-        kept[paper] = {
-            (name, r): record
-            for (name, r), record in (read_records(home / RECORDS) if home else {}).items()
-            if specs.get(name) == record["spec"]
-            and name in (shown - set(systems) if anew else shown)
-        }
-        found[paper] = {k: kept[paper][k] for k in wanted[paper] if current(kept[paper].get(k))}
+        wanted[paper], specs = wished(paper, systems, p), PAPERS[paper].systems(p)
+        shown = set().union(*PAPERS[paper].artefacts(p["profile"]).values())
+        today = {name: specs.get(name) for name in (shown - set(systems) if anew else shown)}
+        committed = read_records(home / RECORDS) if home else {}
+        kept[paper] = {k: v for k, v in committed.items() if today.get(k[0]) == v["spec"]}
+        found[paper] = {k: v for k, v in kept[paper].items() if k in wanted[paper] and current(v)}
     many = max(p["replicates"] for _, p, _ in jobs.values())
     for r in range(many):
         missing = {
@@ -303,21 +299,22 @@ def collect(jobs: dict[str, tuple], anew: bool = False) -> dict:
                 trained = {k: load(spec, r) for k, spec in specs.items()}
                 if specs and all(trained.values()):
                     found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
-                    if home := jobs[paper][2]:
-                        write_records(home / RECORDS, kept[paper] | found[paper])
+                    if write and jobs[paper][2]:
+                        write_records(jobs[paper][2] / RECORDS, kept[paper] | found[paper])
     return {paper: dict(sorted(records.items())) for paper, records in found.items()}
 
 
-def records(
-    paper: str, systems: list[str], p: dict, home: Path | None = None, anew: bool = False
-) -> dict:
-    """{(system, replicate): record} of some of a paper's systems: `collect` for one paper."""
-    return collect({paper: (systems, p, home)}, anew)[paper]
+def records(paper: str, systems: list[str], p: dict, home: Path | None = None, anew=False) -> dict:
+    """{(system, replicate): record} for a notebook: `collect` of one paper, that writes nothing.
+
+    home: the paper's folder of results.
+    """
+    return collect({paper: (systems, p, home)}, anew, write=False)[paper]
 
 
-def current(record: dict | None) -> bool:
-    """Whether today's code and data give this record."""
-    return record is not None and (record["code"], record["data"]) == digests(record["spec"])
+def current(record: dict) -> bool:
+    """Whether a record is of today's code and data."""
+    return (record["code"], record["data"]) == digests(record["spec"])
 
 
 def read_records(path: Path) -> dict:
@@ -357,19 +354,17 @@ def papers_of(profile: str) -> dict:
     Raises ValueError in one line where there is no such profile, or no paper is left.
     """
     found = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}
+    lacks = {p: [f"{v}=folder" for v in m.NEEDS if not os.environ.get(v)] for p, m in found.items()}
+    out = {p: f"{p}, which needs {' '.join(v)}" for p, v in lacks.items() if v}
+    out = out if profile == "paper" else {}
     if not found:
         there = ", ".join(sorted(path.name for path in (ROOT / "params").iterdir()))
         raise ValueError(f"PROFILE={profile}: no params/{profile}/; there are {there}")
-    needs = {p: m.NEEDS if profile == "paper" else () for p, m in found.items()}
-    lacks = {p: [f"{v}=folder" for v in vs if not os.environ.get(v)] for p, vs in needs.items()}
-    out = [
-        f"{paper}, which needs {' '.join(folders)}" for paper, folders in lacks.items() if folders
-    ]
     if len(out) == len(found):
-        raise ValueError(f"no corpus is given for PROFILE=paper: {'; '.join(out)}")
-    for line in out:
-        print(f"left out: {line}", file=sys.stderr)
-    return {paper: module for paper, module in found.items() if not lacks[paper]}
+        raise ValueError(f"no corpus is given for PROFILE=paper: {'; '.join(out.values())}")
+    for told in out.values():
+        print(f"left out: {told}", file=sys.stderr)
+    return {paper: module for paper, module in found.items() if paper not in out}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -382,11 +377,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
     results = options.results or ROOT / "results" / options.profile
-    every = {
-        f"{paper}/{artefact}": systems
-        for paper, module in papers_of(options.profile).items()
-        for artefact, systems in module.artefacts(options.profile).items()
-    }
+    every = {}
+    for paper, module in papers_of(options.profile).items():
+        every |= {f"{paper}/{a}": names for a, names in module.artefacts(options.profile).items()}
     wanted, jobs = options.artefacts or list(every), {}
     for artefact in wanted:
         if artefact not in every:

@@ -94,8 +94,9 @@ def share_improved(df, column: str, system: str) -> Part:
     The paper states a share, no bound of it: where it is reached, it is reached for certain.
     """
     base, gain = class_gains(df, system, column=column)
-    draws = (gain.mean(0) > 0)[_draws(gain.shape[1], 5000)].mean(1) - SHARE
-    part = from_draws("", "share", (gain.mean(0) > 0).mean() - SHARE, draws, len(base))
+    improved = gain.mean(0) > 0
+    draws = improved[_draws(len(improved), 5000)].mean(1) - SHARE
+    part = from_draws("", "share", improved.mean() - SHARE, draws, len(base))
     return replace(part, outcome="holds", p=0.0) if part.estimate >= 0 else part
 
 
@@ -200,7 +201,7 @@ def gap_closed(df, column: str, system: str) -> Part:
     its draws.
     """
     ms, ws, ss = scores(df, *((name, column) for name in (system, "ws", "ss")))
-    rows, gap = np.random.default_rng(0).integers(len(ms), size=(5000, len(ms))), (ss - ws).mean()
+    gap, rows = (ss - ws).mean(), _draws(len(ms), 5000)
     drawn, gaps = (ms - ws)[rows].mean(1), (ss - ws)[rows].mean(1)
     draws = np.divide(drawn, gaps, out=np.zeros_like(drawn), where=gaps > 0) - CLOSED
     if len(ms) == 1 or not gap > 0:

@@ -5,20 +5,20 @@ Each module of this package has ``load(spec, replicate) -> Corpus``; `load` here
 Notebook: start_here.ipynb.
 """
 
+import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
 
 from wsaed.corpora.pairs import Pairs
-from wsaed.files import cache_root
+from wsaed.files import cache_root, whole  # noqa: F401 - cache_root for the modules here
 from wsaed.scoring import Event
 
 
@@ -139,20 +139,43 @@ SHARD = 250  # clips a features file: small enough that a killed build loses sec
 def build_shards(folder: Path, count: int, feature: Callable, only: int | None = None) -> Shards:
     """Features of ``count`` clips under ``folder``; what is missing is made by ``feature(i)``.
 
-    Every file is made under its lock and moved into place whole, so several processes share
-    the work and a kill costs at most one shard. ``only`` makes that one shard and no other.
+    Each shard is made as `once` does. ``only`` makes that one shard and no other.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / f"{k:05d}.npy" for k in range(-(-count // SHARD)))
-    for k, path in enumerate(paths):
-        if path.exists() or only not in (None, k):
-            continue
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                rows = range(k * SHARD, min(count, (k + 1) * SHARD))
-                array = np.stack([feature(i) for i in rows])
-                partial = path.with_suffix(f".{os.getpid()}.partial")
-                with open(partial, "wb") as file:
-                    np.save(file, array)
-                os.replace(partial, path)
-    return Shards(paths if only is None else paths[only : only + 1])
+    paths = paths if only is None else paths[only : only + 1]
+    for path in paths:
+        first = int(path.stem) * SHARD
+        rows = range(first, min(count, first + SHARD))
+        once(lambda rows=rows: [np.stack([feature(i) for i in rows])], path)
+    return Shards(paths)
+
+
+def once(make: Callable[[], list], *paths: Path) -> None:
+    """Make files that belong together where one of them is missing; ``make`` gives their contents.
+
+    Contents are texts and arrays (.npy), in the order of the paths. Processes that want the same
+    files make them once, under the first one's lock; every file appears whole, the first one last.
+    """
+    if all(path.exists() for path in paths):
+        return
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{paths[0]}.lock"):
+        if all(path.exists() for path in paths):
+            return
+        for path, content in [*zip(paths, make(), strict=True)][::-1]:
+            with whole(path) as partial:
+                if isinstance(content, str):
+                    partial.write_text(content, encoding="utf-8", errors="backslashreplace")
+                else:
+                    np.save(partial, content)
+
+
+def digest_of(*parts: str) -> str:
+    """20 hex digits that stand for the parts."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def fingerprint(lists: Iterable[Path], recordings: Iterable[tuple[str, int]]) -> str:
+    """Digest of a user's own data: what the lists hold, the recordings' names and bytes."""
+    parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in lists]
+    return digest_of(*parts, repr(sorted(recordings)))

@@ -9,148 +9,186 @@ AUDIOSET names a folder with the lists as they are published
 and, in any folders below it, the recordings. A recording holds one segment, from the segment's
 start, and is found by its name: Y<YTID>.wav, <YTID>.wav, <YTID>_<start in ms>.flac,
 <YTID>_<start>_<end>.ogg; any rate, any channels, WAV, FLAC, Ogg, Opus or MP3 (convert M4A and
-WebM).
+WebM). A segment's id is <YTID>_<start in ms>, as in the strong lists.
 
 Splits (SeCoST section 4): train is balanced + unbalanced without a held-out validation of 25,000
 that has every class; test is eval. They are drawn once, by a fixed seed, among the segments whose
-audio is there, so replicates differ in initialisation and order alone. Every file is decoded
-before it enters a split; what is missing, broken or short is counted in ``about`` and listed in
-the cache.
+audio is there, so replicates differ in initialisation and order alone. Test and validation have
+``events`` where the strong lists are there, with None for a clip that they leave out.
 
 The full lists have 2,084,320 segments (published downloads hold about 94 % of them). Computed, as
 clips x frames x mels x 2 bytes: 267 GB of features at 10 ms hop and 64 mels, 53 GB at 50 ms; and
-1.1 GB of labels. Extrapolated from the processor time of 55 ten-second stereo clips at 44.1 kHz on
-one busy server core, 17 s per 1,000 clips of WAV, 20 s of FLAC, 33 s of Ogg: 10, 11 and 19 hours
-of one core at 10 ms hop, divided by the cores as long as the disk keeps up (WAV: 3.7 TB to read).
-On synthetic lists of that size, reading them and drawing the splits takes half a minute and 2.7 GB
-of memory at its peak, in every process; looking through the folder comes on top.
+1.1 GB of labels (uint8, a quarter of float32's memory). Extrapolated from the processor time of 55
+ten-second stereo clips at 44.1 kHz on one busy server core, 17 s per 1,000 clips of WAV, 20 s of
+FLAC, 33 s of Ogg: 10, 11 and 19 hours of one core at 10 ms hop, divided by the cores as long as the
+disk keeps up (WAV: 3.7 TB to read). On synthetic lists of that size, reading them and drawing the
+splits takes half a minute and 2.7 GB of memory at its peak, in every process; looking through the
+folder comes on top.
 
-``python -m wsaed.corpora.audioset`` makes it all ahead of a run, in parallel (JOBS) and resumable:
-what is done is kept in CACHE/audioset. Notebook: start_here.ipynb.
+A spec has ``validation`` (25000), ``train``, ``test`` and ``front_end``, see
+`recordings.Reader.load`. ``python -m wsaed.corpora audioset --front-end secost`` makes it all ahead
+of a run, in parallel (JOBS) and resumable: what is done is kept in CACHE/audioset.
+Notebook: start_here.ipynb.
 """
 
-import hashlib
-import os
 import re
-from functools import partial
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from wsaed.corpora import Corpus, Split, audioset_lists, recordings
-from wsaed.features import FRONT_ENDS
+from wsaed.corpora import Event, recordings
+from wsaed.corpora.recordings import Clip, Listing, Reader
+from wsaed.files import table
 
-DEFAULTS = {"validation": 25_000, "train": 0, "test": 0}
+PUBLISHED = table("corpora/readers.yaml")["audioset"]["published"]
+LISTS = ("balanced_train_segments.csv", "unbalanced_train_segments.csv", "eval_segments.csv")
+CLASSES = "class_labels_indices.csv"
+STRONG = {"validation": "audioset_train_strong.tsv", "test": "audioset_eval_strong.tsv"}
+SEED = 25_000  # of the one split that all replicates share
+WHERE = "any folder, named Y<YTID>.wav or <YTID>_<start in ms>.wav (or .flac, .ogg, .opus, .mp3),"
 
-_NAME = re.compile(
-    rf"Y?([\w-]{{11}})(?:_\d[\d._-]*)?\.(?:{'|'.join(recordings.SUFFIXES)})", re.ASCII | re.I
-)
-
-
-def load(spec: dict, replicate: int) -> Corpus:
-    """Train, validation and test of the AudioSet under the folder AUDIOSET.
-
-    spec: ``validation`` (25000), ``train`` and ``test`` (a number of clips; 0: all), ``front_end``
-    (make these features in the pass that checks the audio). ``replicate`` changes nothing here.
-    clip_labels are (clips, classes) uint8, a quarter of float32's memory. Test and validation have
-    ``events`` where the strong lists are there, with None for a clip that they leave out. Raises
-    ValueError, FileNotFoundError or OSError in one line.
-    """
-    return _corpus(spec, jobs=1)  # a pool's processes call this at once, and share the work
+_FILE = re.compile(rf"Y?([\w-]{{11}})(?:_\d[\d._-]*)?\.(?:{recordings.SUFFIXES})", re.ASCII | re.I)
+_TIME, _HEADER = r"(\d+(?:\.\d+)?)", r"#.*|index,mid,.*|segment_id\t.*"
+_CLASS = r'(\d+),(/[^,]+),"?(.+?)"?', "index,mid,display_name", _HEADER
+_LINE = rf'([\w-]{{11}}),\s*{_TIME},\s*{_TIME},\s*"([^"]+)"'
+_SEGMENT = _LINE, 'YTID, start, end, "mid,mid"', _HEADER
+_LINE = rf"(\S{{11}}_\d+)\t{_TIME}\t{_TIME}\t(/[a-z]/\S+)"
+_EVENT = _LINE, "segment id, start, end, MID between tabs", _HEADER
 
 
-def fingerprint(spec: dict) -> str:
-    """Digest of a user's own AudioSet: the lists, and the recordings' names and sizes."""
-    root = recordings.root_of("AUDIOSET")
-    lists = [audioset_lists.find(root, x) for x in (*audioset_lists.LISTS, audioset_lists.CLASSES)]
-    lists += [root / x for x in audioset_lists.STRONG.values() if (root / x).is_file()]
-    parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in lists]
-    return recordings.digest_of(*parts, repr(sorted(find_recordings(root).values())))
+def find(root: Path, name: str) -> Path:
+    """The list of that name; FileNotFoundError says where it is published."""
+    if not (root / name).is_file():
+        raise FileNotFoundError(f"{root}: no {name}: {READER.get_it()}")
+    return root / name
 
 
 def find_recordings(root: Path) -> dict[str, tuple[str, int]]:
     """{YTID: (name within root, bytes)} of the recordings anywhere under ``root``."""
-    found = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            match, path = _NAME.fullmatch(name), os.path.join(folder, name)
-            if match and os.path.isfile(path):  # a link to nothing counts as missing
-                one = (os.path.relpath(path, root), os.path.getsize(path))
-                found[match[1]] = min(one, found.get(match[1], one))
-    return found
+    return recordings.found_in(root, [""], _FILE, deep=True)
 
 
-def _counts(spec: dict) -> dict[str, int]:
-    """Clips by split, 0 for all, after a check of the whole spec."""
-    counts = DEFAULTS | {name: n for name, n in spec.items() if name not in ("name", "front_end")}
-    for name, n in counts.items():
-        if name not in DEFAULTS or type(n) is not int or n < 0:
-            options = ", ".join(DEFAULTS)
-            raise ValueError(f"audioset: {name}={n!r}: give {options} as numbers of clips, 0: all")
-    if spec.get("front_end") not in (None, *FRONT_ENDS):
-        raise ValueError(f"audioset: front_end is one of {', '.join(FRONT_ENDS)}")
-    return counts
+def files(sizes: dict[str, int]) -> dict[str, tuple[list[Path], dict]]:
+    """{"": (the lists, recordings by YTID)}; FileNotFoundError names a list that is not there."""
+    root = recordings.root_of("AUDIOSET")
+    lists = [find(root, name) for name in (CLASSES, *LISTS)]
+    lists += [root / name for name in STRONG.values() if (root / name).is_file()]
+    return {"": (lists, find_recordings(root))}
 
 
-def _corpus(spec: dict, jobs: int) -> Corpus:
-    counts, root = _counts(spec), recordings.root_of("AUDIOSET")
-    names, mids, segments, first_test = audioset_lists.read(root)
-    found = find_recordings(root)
-    files = [found.get(segment[:11]) for segment in segments.ids]
-    present = np.array([file is not None for file in files])
-    if not present.any():
-        raise FileNotFoundError(
-            f"{root}: no recording of any of {len(files)} segments: name it Y<YTID>.wav or "
-            "<YTID>_<start in ms>.wav (or .flac, .ogg, .opus, .mp3)"
+def read_classes(path: Path) -> dict[str, str]:
+    """{MID: display name} of class_labels_indices.csv, in index order."""
+    names = {}
+    for where, (index, mid, name) in recordings.fields(path, *_CLASS):
+        if index != str(len(names)) or mid in names or name in names.values():
+            raise ValueError(f"{where}: expected {len(names)},<a new MID>,<a new display name>")
+        names[mid] = name
+    return names
+
+
+def read_segments(path: Path, names: dict[str, str], there: dict) -> list[Clip]:
+    """One of the segment lists: '#' lines, then ``YTID, start, end, "mid,mid"``.
+
+    names: of MIDs; there: {YTID: (recording, bytes)}. Raises ValueError, with file and line, at a
+    malformed line and at a MID without a name.
+    """
+    clips = []
+    for where, (ytid, onset, offset, mids) in recordings.fields(path, *_SEGMENT):
+        start, end = float(onset), float(offset)
+        if end <= start:
+            raise ValueError(f"{where}: the segment ends before it starts")
+        unknown = [mid for mid in mids.split(",") if mid not in names]
+        if unknown:
+            both = f"both must be of one release, see {PUBLISHED.splitlines()[0]}"
+            raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
+        file, size = there.get(ytid, (None, 0))
+        labels, one = [names[mid] for mid in mids.split(",")], f"{ytid}_{round(1000 * start)}"
+        clips.append(Clip(path.parent, file, size, one, file, end - start, None, labels))
+    return clips
+
+
+def read_strong(path: Path, names: dict[str, str]) -> tuple[dict[str, list[Event]], list[str]]:
+    """(events by segment id, a note on those left out) of a strong list; malformed: ValueError.
+
+    ``names`` gives the display name of a MID. The strong lists have labels outside the 527; a
+    segment with none but these has an empty list.
+    """
+    events, left_out = {}, 0
+    for _, (segment, onset, offset, mid) in recordings.fields(path, *_EVENT):
+        mine = events.setdefault(segment, [])
+        left_out += mid not in names
+        mine += [Event(names[mid], float(onset), float(offset))] if mid in names else []
+    note = f"{left_out:,} events of {path.name} have labels outside the list of names"
+    return events, [note] if left_out else []
+
+
+def listed(sizes: dict[str, int]) -> Listing:
+    """As a `Reader` wants it."""
+    (((classes, *paths), there),) = files(sizes).values()
+    names, notes = read_classes(classes), []
+    lists = [read_segments(path, names, there) for path in paths[: len(LISTS)]]
+    clips = [clip._replace(group=i) for i, clip in enumerate(chain(*lists))]
+    twice = [x for x, n in Counter(clip.id[:11] for clip in clips).items() if n > 1]
+    if twice:
+        every = f"{', '.join(LISTS)} of {classes.parent}"
+        raise ValueError(f"YTID {twice[0]} is listed twice in {every}: keep one")
+    drawn = draw(clips, len(clips) - len(lists[-1]), sizes.get("validation"))
+    for split, path in ((x, classes.parent / name) for x, name in STRONG.items()):
+        if path.is_file():
+            strong, note = read_strong(path, names)
+            drawn[split] = [clip._replace(events=strong.get(clip.id)) for clip in drawn[split]]
+            notes += note
+    where = dict.fromkeys(drawn, f"{WHERE} of {classes.parent}")
+    splits = {split: mine for split, mine in drawn.items() if split in sizes}
+    return Listing(tuple(names.values()), splits, where, notes, {})
+
+
+def draw(clips: list[Clip], first_test: int, validation: int | None) -> dict[str, list[Clip]]:
+    """{split: its clips}, in an order that is always the same; all without a recording are kept.
+
+    validation: how many of those with a recording to hold out; ValueError where it can't be done.
+    """
+    pool = np.random.default_rng([SEED, 0]).permutation(first_test)
+    test = first_test + np.random.default_rng([SEED, 1]).permutation(len(clips) - first_test)
+    there = [i for i in pool if clips[i].file]
+    held = []
+    if there and validation is not None:
+        out = hold_out([clips[i].labels for i in there], validation)
+        held = [i for i, mine in zip(there, out, strict=True) if mine]
+    rows = {"train": pool[~np.isin(pool, held)], "validation": held, "test": test}
+    return {split: [clips[i] for i in mine] for split, mine in rows.items()}
+
+
+def hold_out(labels: list, count: int) -> np.ndarray:
+    """(clips,) bool: ``count`` clips to hold out, the first ones after one of each class.
+
+    The first clip of each class stays outside, the next of each goes in: both sides have every
+    class. labels: those of each clip. Raises ValueError where ``count`` can't do that.
+    """
+    clips = np.arange(len(labels))
+    kept = _one_of_each(labels, clips)
+    held = _one_of_each(labels, np.setdiff1d(clips, kept))
+    if not len(held) <= count <= len(clips) - len(kept):
+        raise ValueError(
+            f"audioset: validation={count}: with {len(clips)} training recordings give a number "
+            f"from {len(held)} to {len(clips) - len(kept)}, so that both sides have every class"
         )
-    drawn = audioset_lists.draw(segments.labels, present, first_test, counts)
-    long = segments.seconds.tolist()
-    blocks = {
-        split: recordings.blocks_of([(segments.ids[i], *files[i], long[i]) for i in rows])
-        for split, rows in drawn.items()
-    }
-    together = [*chain(*blocks.values())]
-    wrong = recordings.check("AudioSet", root, together, spec.get("front_end"), jobs)
-    broken = {segment for segment, state, *_ in wrong if state == "broken"}
-    notes, splits = [], {}
-    for name, rows in drawn.items():
-        rows = np.array([i for i in rows if segments.ids[i] not in broken], int)
-        if not len(rows):
-            raise ValueError(f"{root}: no recording of {name} is there and can be decoded")
-        clips, labels = [files[i][0] for i in rows], segments.labels[rows].toarray()
-        without = np.count_nonzero(~labels.any(0))
-        notes += [f"{without} classes never occur in {name}"] if without else []
-        strong = root / audioset_lists.STRONG.get(name, "")
-        events, told = _events(strong, mids, names, [segments.ids[i] for i in rows])
-        notes += told
-        features = partial(recordings.features, "AudioSet", root, blocks[name])
-        waveform = partial(recordings.waveform, root, clips)
-        splits[name] = Split(
-            name, clips, events, labels, None, rows, features, waveform, recordings.RATE
-        )
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
-    missing = [segment for segment, file in zip(segments.ids, files, strict=True) if not file]
-    wrong = recordings.told("AudioSet", "segments", len(files), missing, wrong)
-    about = f"AudioSet: {sizes} clips of {len(names)} classes; {wrong}"
-    return Corpus("audioset", names, splits, "; ".join([about, *notes]) + ".")
+    spare = np.setdiff1d(clips, kept + held)
+    return np.isin(clips, [*held, *spare[: count - len(held)]])
 
 
-def _events(path: Path, mids: dict, names: tuple, ids: list[str]) -> tuple[list | None, list[str]]:
-    """(events by clip, a note) of a strong list; (None, no note) where there is none."""
-    if not path.is_file():
-        return None, []
-    strong, left_out = audioset_lists.read_strong(path, {mid: names[k] for mid, k in mids.items()})
-    events = [strong.get(segment) for segment in ids]
-    known = sum(mine is not None for mine in events)
-    outside = f"{left_out:,} events have labels outside the list"
-    return events, [f"{path.name} gives events of {known:,} clips ({outside})"]
+def _one_of_each(labels: list, clips: np.ndarray) -> list[int]:
+    """The first of ``clips`` that has a class, for all classes."""
+    seen, first = set(), []
+    for i in clips.tolist():
+        if not seen.issuperset(labels[i]):
+            seen.update(labels[i])
+            first.append(i)
+    return first
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Check all audio and make the features ahead of a run; errors are one line and exit 1."""
-    recordings.command("AudioSet", __doc__, DEFAULTS, _corpus, arguments, "secost")
-
-
-if __name__ == "__main__":
-    main()
+SIZES = {"validation": 25_000, "train": 0, "test": 0}
+READER = Reader("audioset", "AudioSet", __doc__, PUBLISHED, SIZES, files, listed, dtype=np.uint8)
+load, fingerprint = READER.load, READER.fingerprint

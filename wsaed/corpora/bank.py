@@ -12,16 +12,15 @@ import os
 import re
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
-import torch
-from filelock import FileLock
-from torchaudio.functional import resample
 
+from wsaed import audio, corpora
+from wsaed.code import digest
 from wsaed.corpora.acoustics import RATE
 from wsaed.files import cache_root
 
@@ -44,8 +43,7 @@ class Recording(NamedTuple):
 
 class Bank(NamedTuple):
     recordings: dict[str, tuple[Recording, ...]]  # class -> recordings by name
-    broken: tuple[str, ...]  # "path (reason)"
-    fingerprint: str
+    broken: list[str]  # "path (reason)"
 
 
 def named(name: str) -> str:
@@ -63,7 +61,8 @@ def sounds(name: str, replicate: int, shape: str) -> "Sounds":
     next in the alphabet, the last for the first; a lone one for the next of all.
     """
     folder = named(name)
-    found = read(folder, fingerprint(folder))
+    mark = fingerprint(folder)
+    found = read(folder, mark)
     folds = roles(found, replicate, os.environ.get("TEST_FOLD") or None)
     classes = tuple(found.recordings)
     steady = {c: np.mean([r.stationary for r in found.recordings[c]]) >= 0.5 for c in classes}
@@ -76,8 +75,8 @@ def sounds(name: str, replicate: int, shape: str) -> "Sounds":
     about = f"{total} recordings of {len(classes)} classes ({name}"
     about += f", test fold {folds[0]}" if folds else ""
     about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
-    where = folder, found.fingerprint, folds, shape
-    return Sounds(where, classes, siblings, about, f"{found.fingerprint} {folds}")
+    where = folder, mark, folds, shape
+    return Sounds(where, classes, siblings, about, f"{mark} {folds}")
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,9 @@ class Sounds:
 
 
 def fingerprint(folder: str) -> str:
-    """sha256 (16 hex digits) of a bank's file names and sizes."""
-    root = Path(folder)
-    sizes = [
-        (str(p.relative_to(root)), p.stat().st_size if p.exists() else -1) for p in _files(root)
-    ]
-    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:16]
+    """Digest of a bank's file names and sizes."""
+    files = [(path, path.stat().st_size if path.exists() else -1) for path in _files(Path(folder))]
+    return corpora.fingerprint([], [(str(path.relative_to(folder)), size) for path, size in files])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -133,8 +129,8 @@ def _files(folder: Path) -> list[Path]:
         path
         for path in folder.glob("*/*")
         if not path.is_dir()
+        and path.parent.name[0] not in "._"
         and not path.name.startswith(".")
-        and not path.parent.name.startswith(".")
         and path.suffix.lower() not in NOT_AUDIO
     )
 
@@ -154,67 +150,41 @@ def read(folder: str, fingerprint: str) -> Bank:
         raise ValueError(
             f"BANK={folder} has {len(classes)} class folders; at least two sub-folders are needed"
         )
-    path = cache_root() / "banks" / f"{fingerprint}_{_settings()}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            _decode(root, path)
-    with np.load(path) as stored:
-        samples, ends = stored["samples"], stored["ends"]
-        listing = json.loads(str(stored["listing"]))
-    broken = tuple(listing["broken"])
+    base = cache_root() / "banks" / f"{fingerprint}_{digest(('wsaed.corpora.bank',))}"
+    files = base.with_suffix(".json"), base.with_suffix(".npy")
+    corpora.once(partial(_decode, root), *files)
+    listed, lengths, broken = json.loads(files[0].read_text(encoding="utf-8"))
     if broken:
         warnings.warn(f"BANK={folder}: {len(broken)} unreadable: {'; '.join(broken)}", stacklevel=2)
-    recordings = {label: [] for label in classes}
-    takes = np.split(samples, ends[:-1])
-    for name, first, last, stationary in listing["recordings"]:
-        label = name.split("/")[0]
-        recordings[label].append(Recording(name, label, tuple(takes[first:last]), stationary))
-    empty = [label for label, found in recordings.items() if not found]
+    takes = iter(np.split(np.load(files[1]), np.cumsum(lengths, dtype=int)))
+    found = [
+        Recording(name, name.split("/")[0], tuple(islice(takes, count)), steady)
+        for name, count, steady in listed
+    ]
+    recordings = {label: tuple(one for one in found if one.label == label) for label in classes}
+    empty = [label for label, mine in recordings.items() if not mine]
     if empty:
         raise ValueError(
             f"BANK={folder}: class {empty[0]!r} has no readable recording; add some or remove it"
         )
-    return Bank({label: tuple(found) for label, found in recordings.items()}, broken, fingerprint)
+    return Bank(recordings, broken)
 
 
-def _settings() -> str:
-    return hashlib.sha256(
-        repr((RATE, SILENCE, PAUSE, STEADY, WITHIN, ENOUGH)).encode()
-    ).hexdigest()[:8]
-
-
-def _decode(root: Path, path: Path):
-    samples, ends, listing, broken = [], [], [], []
+def _decode(root: Path) -> list:
+    """[JSON of a bank's recordings, takes' lengths and broken files, all takes in turn]."""
+    listed, broken, takes = [], [], [np.zeros(0, np.float32)]
     for file in _files(root):
-        name = file.relative_to(root).as_posix()
+        name, mine, reason = file.relative_to(root).as_posix(), [], "silent"
         try:
-            sound, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
-            broken.append(f"{name} ({str(error).rsplit(':', 1)[-1].strip()})")
-            continue
-        sound = sound.mean(1)
-        if rate != RATE and len(sound):
-            sound = resample(torch.from_numpy(sound), rate, RATE).numpy()
-        takes = cut(sound)
-        if not takes:
-            broken.append(f"{name} (silent)")
-            continue
-        first = len(ends)
-        for take in takes:
-            samples.append(take / np.sqrt(np.mean(take**2)))
-            ends.append((ends[-1] if ends else 0) + len(take))
-        listing.append((name, first, len(ends), stationary(max(takes, key=len))))
-    text = json.dumps({"recordings": listing, "broken": broken})
-    unfinished = path.with_suffix(f".{os.getpid()}.partial")
-    with open(unfinished, "wb") as file:
-        np.savez(
-            file,
-            samples=np.concatenate([*samples, np.zeros(0, np.float32)]),
-            ends=np.array(ends, int),
-            listing=text,
-        )
-    os.replace(unfinished, path)
+            mine = cut(audio.read(file, RATE)[0])
+        except (ValueError, FileNotFoundError) as error:
+            reason = str(error).removeprefix(f"{file}: ")
+        if mine:
+            listed.append((name, len(mine), stationary(max(mine, key=len))))
+            takes += [take / np.sqrt(np.mean(take**2)) for take in mine]
+        else:
+            broken.append(f"{name} ({reason})")
+    return [json.dumps([listed, [len(x) for x in takes[1:]], broken]), np.concatenate(takes)]
 
 
 def _frame_levels(sound: np.ndarray, seconds: float) -> np.ndarray:
@@ -242,6 +212,11 @@ def stationary(sound: np.ndarray) -> bool:
     )
 
 
+def _fold(recording: Recording) -> str | None:
+    match = re.match(r"(\d)-", Path(recording.path).name)
+    return match and match[1]
+
+
 def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[str, str] | None:
     """(test fold, validation fold), or None where the bank has no three folds.
 
@@ -249,9 +224,8 @@ def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[st
     the r-th fold in turn, validates on the next and trains on the rest; TEST_FOLD fixes the
     test fold, and the validation fold goes round the others.
     """
-    every = [r for recordings in found.recordings.values() for r in recordings]
-    numbers = [re.match(r"(\d)-", Path(r.path).name) for r in every]
-    folds = sorted({match[1] for match in numbers}) if all(numbers) else []
+    every = {_fold(r) for recordings in found.recordings.values() for r in recordings}
+    folds = [] if None in every else sorted(every)
     if test_fold and test_fold not in folds:
         raise ValueError(
             f"TEST_FOLD={test_fold}: the bank's folds are {', '.join(folds) or 'none'}"
@@ -279,7 +253,7 @@ def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
     found = read(folder, fingerprint).recordings[name]
     found = sorted(found, key=lambda r: hashlib.sha256(r.path.encode()).hexdigest())
     if folds:
-        held_out = [[r for r in found if Path(r.path).name[0] == fold] for fold in folds]
+        held_out = [[r for r in found if _fold(r) == fold] for fold in folds]
     else:
         fifth = max(1, round(len(found) / 5))
         held_out = [found[:fifth], found[fifth : 2 * fifth]]

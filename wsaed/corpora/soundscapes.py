@@ -19,9 +19,8 @@ from dataclasses import asdict
 from functools import partial
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
+from wsaed.audio import resample
 from wsaed.code import digest
 from wsaed.corpora import SHARD, Corpus, Event, Shards, Split, bank, build_shards, pairs, shapes
 from wsaed.corpora.acoustics import RATE
@@ -140,10 +139,7 @@ def _features(scenes: Scenes, count: int, key: dict, front_end: FrontEnd, only=N
     folder, full = cache_root() / "features" / name, count // SHARD
 
     def feature(i: int) -> np.ndarray:
-        waveform = scene(scenes, i)
-        if front_end.rate != RATE:
-            waveform = resample(torch.from_numpy(waveform), RATE, front_end.rate).numpy()
-        return log_mel(waveform, front_end)
+        return log_mel(resample(scene(scenes, i), RATE, front_end.rate), front_end)
 
     def rest(i: int) -> np.ndarray:
         return feature(full * SHARD + i)

@@ -5,43 +5,21 @@ is. They follow the authors' public code where the paper is silent.
 Notebook: mixed_tsd/method.ipynb.
 """
 
-import hashlib
 from collections import Counter
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from wsaed.corpora import Event
+from wsaed.corpora.recordings import Clip, hashed
+from wsaed.files import table
 
 TRAIN_EVENTS, EVAL_EVENTS = 500, 50  # L-TSD's classes have more
 BASE_CLASSES = 51  # of S-TSD
-VAGUE = (
-    "Background noise",
-    "Generic impact sounds",
-    "Heavy engine (low frequency)",
-    "Hubbub, speech noise, speech babble",
-    "Medium engine (mid frequency)",
-    "Motor vehicle (road)",
-    "Noise",
-    "Sound effect",
-    "Synthetic singing",
-    "Traffic noise, roadway noise",
-    "Wind noise (microphone)",
-)
+VAGUE = table("corpora/readers.yaml")["target_sound"]["vague"]
 HELD_OUT = 35  # of 1,000 clips of a class
 SECONDS = 10.0
-
-
-class Clip(NamedTuple):
-    """A recording (file within root, bytes), its id and its events, of all classes."""
-
-    id: str
-    root: Path
-    file: str
-    size: int
-    events: list[Event]
 
 
 class Reference(NamedTuple):
@@ -51,11 +29,6 @@ class Reference(NamedTuple):
     clip: Clip
     intervals: list[tuple[float, float]]
     alone: bool
-
-
-def hashed(name: str) -> bytes:
-    """What clips are sorted by: an order that is always the same and means nothing."""
-    return hashlib.sha256(name.encode()).digest()
 
 
 def roles(train: Counter, test: Counter) -> dict[str, tuple[str, ...]]:
@@ -104,18 +77,6 @@ def intervals(events: list[Event], label: str, alone: bool = True) -> list[tuple
         else:
             spans.append((event.onset, event.offset))
     return spans
-
-
-def repeated(waveform: np.ndarray, rate: int, spans: list) -> np.ndarray:
-    """A reference: the spans of a (samples,) waveform, joined and repeated to 10 s.
-
-    Raises ValueError where the waveform ends before the first of them.
-    """
-    pieces = [waveform[round(onset * rate) : round(offset * rate)] for onset, offset in spans]
-    joined = np.concatenate(pieces)
-    if not len(joined):
-        raise ValueError(f"a recording of {len(waveform) / rate:.2f} s ends before {spans[0][0]} s")
-    return np.resize(joined, round(SECONDS * rate))
 
 
 def references(clips: list[Clip], label: str, count: int) -> list[Reference]:

@@ -173,7 +173,7 @@ def frame_scores(net, corpus, features, front_end, clips):
     times = (np.arange(front_end.frames) + 0.5) / front_end.frames_per_second
     net.eval()
     for i in clips:
-        x = torch.as_tensor(features[i : i + 1]).float().to(training.device())
+        x = torch.as_tensor(features[i : i + 1]).float().to(net.mean.device)
         with torch.inference_mode():
             p = net(x)[0][0].float().cpu().numpy()
         energy = np.log(np.exp(x[0].cpu().numpy()).sum(1))

@@ -82,9 +82,7 @@ def cross_entropy(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return F.binary_cross_entropy(p, y)
 
 
-def masked_cross_entropy(
-    p: torch.Tensor, y: torch.Tensor, M: torch.Tensor, denominator: str = "cells"
-) -> torch.Tensor:
+def masked_cross_entropy(p, y, M, denominator: str = "cells") -> torch.Tensor:
     """Equation 5's frame term: binary cross-entropy where M is 1, 0 elsewhere.
 
     p, y, M: (clips, frames, classes); y may be soft. The sum is divided by the number of all
@@ -138,17 +136,11 @@ def share(curriculum: str, generation: int) -> float:
     return shares[min(generation, len(shares)) - 1]
 
 
-def active_pool(
-    curriculum: str,
-    generation: int,
-    order: np.ndarray,
-    labelled: np.ndarray,
-    unlabelled: np.ndarray,
-) -> np.ndarray:
+def active_pool(curriculum: str, generation: int, order, labelled, unlabelled) -> np.ndarray:
     """The rows that train in a generation, ascending: all labelled ones, and a share of the rest.
 
-    labelled, unlabelled: rows; order: places in ``unlabelled``, easiest first. "harder" takes
-    from its end, any other from its front.
+    labelled, unlabelled: arrays of rows; order: of places in ``unlabelled``, easiest first.
+    "harder" takes from its end, any other from its front.
     """
     count = round(share(curriculum, generation) * len(unlabelled))
     chosen = order[len(order) - count :] if curriculum == "harder" else order[:count]
@@ -271,10 +263,8 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     # before the second and the third generation, where the run gets that far
     rankings = min(2, epochs[-1].generation - 1) if teachers else 0
     memory = Memory(plain, len(epochs), rankings, len(unlabelled)).to(training.device())
-    heard = {
-        name: training.resident(corpus[name].features(front_end))
-        for name in ("validation", "unlabelled")
-    }
+    names = ("validation", "unlabelled")
+    heard = {name: training.resident(corpus[name].features(front_end)) for name in names}
     l, margin = median_lengths(corpus, rate), round(MARGIN * rate)  # noqa: E741
     settings = {key: spec[key] for key in ("pseudolabels", "mask", "denominator", "lambdas")}
 
@@ -307,17 +297,9 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
             outputs = net(x)
         return objective(batch, *outputs, margin, **settings)
 
-    rows = training.fit(
-        plain,
-        losses,
-        batches,
-        budget | {"epochs": len(epochs)},
-        seed=replicate,
-        folder=folder,
-        tell=tell,
-        betas=(0.9, 0.99),
-        beside=memory,
-    )
+    budget = budget | {"epochs": len(epochs)}
+    options = dict(seed=replicate, folder=folder, tell=tell, betas=(0.9, 0.99), beside=memory)
+    rows = training.fit(plain, losses, batches, budget, **options)
     look(len(epochs))
     nets.save(memory.best, folder)
     outputs = scores.outputs_of(memory.best, corpus, front_end)

@@ -21,31 +21,30 @@ TRAINING_SPLITS = joint.TRAINING_SPLITS
 BASELINES = ("sw_nm_ns", "labelled")
 CALIBRATED = ("event_f1_median", "event_f1_tuned_median", "segment_f1_median", "tagging_f1_raw")
 
-# A configuration: curriculum, pseudolabels, mask of the frame loss, SpecAugment
+SETTINGS = ("curriculum", "pseudolabels", "mask", "augment", "denominator")
 CONFIGURATIONS = {
-    "ef_sw_em_cs": ("easier", "strong+weak", "event", "custom"),
-    "sw_em_cs": ("all", "strong+weak", "event", "custom"),
-    "hf_sw_em_cs": ("harder", "strong+weak", "event", "custom"),
-    "sw_nm_ns": ("all", "strong+weak", "none", "none"),
-    "ef_sw_em_ss": ("easier", "strong+weak", "event", "standard"),
-    "ef_sw_em_ns": ("easier", "strong+weak", "event", "none"),
-    "ef_sw_sm_cs": ("easier", "strong+weak", "segment", "custom"),
-    "ef_sw_nm_cs": ("easier", "strong+weak", "none", "custom"),
-    "ef_w_em_cs": ("easier", "weak", "event", "custom"),
-    "em_cs": ("none", "none", "event", "custom"),
-    "labelled": ("none", "none", "none", "none"),  # not the paper's: what labels alone give
+    "ef_sw_em_cs": ("easier", "strong+weak", "event", "custom", "cells"),
+    "sw_em_cs": ("all", "strong+weak", "event", "custom", "cells"),
+    "hf_sw_em_cs": ("harder", "strong+weak", "event", "custom", "cells"),
+    "sw_nm_ns": ("all", "strong+weak", "none", "none", "cells"),
+    "ef_sw_em_ss": ("easier", "strong+weak", "event", "standard", "cells"),
+    "ef_sw_em_ns": ("easier", "strong+weak", "event", "none", "cells"),
+    "ef_sw_sm_cs": ("easier", "strong+weak", "segment", "custom", "cells"),
+    "ef_sw_nm_cs": ("easier", "strong+weak", "none", "custom", "cells"),
+    "ef_w_em_cs": ("easier", "weak", "event", "custom", "cells"),
+    "em_cs": ("none", "none", "event", "custom", "cells"),
+    # not the paper's: what labels alone give, and the frame loss divided by the mask's sum
+    "labelled": ("none", "none", "none", "none", "cells"),
+    "ef_sw_em_cs_mask_sum": ("easier", "strong+weak", "event", "custom", "mask"),
+    "ef_sw_sm_cs_mask_sum": ("easier", "strong+weak", "segment", "custom", "mask"),
 }
-MASK_SUM = ("ef_sw_em_cs", "ef_sw_sm_cs")  # also with the frame loss divided by the mask's sum
 
 
 def systems(p: dict) -> dict[str, dict]:
     """Every system of the paper's tables by name, as a spec."""
     guide = teacher(p)
     found = {"ensemble": guide, "single": teacher(p, single=True)}
-    found |= {name: student(p, name, guide) for name in CONFIGURATIONS}
-    for name in MASK_SUM:
-        found[f"{name}_mask_sum"] = student(p, name, guide) | {"denominator": "mask"}
-    return found
+    return found | {name: student(p, name, guide) for name in CONFIGURATIONS}
 
 
 def teacher(p: dict, single: bool = False) -> dict:
@@ -68,27 +67,18 @@ def teacher(p: dict, single: bool = False) -> dict:
 
 def student(p: dict, name: str, guide: dict) -> dict:
     """The spec of one of `CONFIGURATIONS`, taught by ``guide``, a spec of `teacher`."""
-    curriculum, pseudolabels, mask, augment = CONFIGURATIONS[name]
+    settings = dict(zip(SETTINGS, CONFIGURATIONS[name], strict=True))
+    budget = {key: p[key] for key in ("steps", "generation", "batch_size")}
     return {
         "method": "shallow.method:train",
         "net": {"name": "shallow.net:LstmStudent", "width": p["width"], "mels": p["mels"]},
         "corpus": guide["corpus"],
         "front_end": p["front_end"],
-        "budget": {
-            "steps": p["steps"],
-            "generation": p["generation"],
-            "batch_size": p["batch_size"],
-            "learning_rate": LEARNING_RATE / p["width"],
-        },
-        "curriculum": curriculum,
-        "pseudolabels": pseudolabels,
-        "mask": mask,
-        "denominator": "cells",
-        "augment": augment,
+        "budget": budget | {"learning_rate": LEARNING_RATE / p["width"]},
         "lambdas": [1.0, 1.0],
         "draw": 0,
-        "teachers": [guide] if pseudolabels != "none" else [],
-    }
+        "teachers": [guide] if settings["pseudolabels"] != "none" else [],
+    } | settings
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:

@@ -7,6 +7,7 @@ guides it. Notebook: mixed_tsd/method.ipynb.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -325,15 +326,10 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     rate, found = steps / front_end.seconds, {}
     if spec["labels"] == "strong":
         found = data.set_frame_labels(labels, steps, rate, spec["errors"])
-    rows = training.fit(
-        learner,
-        objective(spec, guide),
-        lambda epoch: data.batches(spec["budget"], epoch),
-        spec["budget"],
-        seed=replicate,
-        folder=folder,
-        tell=tell,
-    )
+    budget, run = spec["budget"], dict(seed=replicate, folder=folder, tell=tell)
+    run["schedule"] = training.one_cycle if budget.get("schedule") == "one_cycle" else None
+    batches = partial(data.batches, budget)
+    rows = training.fit(learner, objective(spec, guide), batches, budget, **run)
     nets.save(net, folder)
     outputs = {}
     for name in ("validation", "test"):
@@ -342,12 +338,11 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
         outputs[name] = predict(net, features, pairs, e, front_end.frames)
     found |= {"loss": [round(row["loss"], 5) for row in rows]}
     found |= scores.score(corpus, outputs, front_end.seconds, replicate)
-    novel = data.split
-    if spec["labels"] == "weak" and novel.name == "novel" and novel.hidden is not None:
-        e = data.references(novel.pairs, data.trained)
-        said = predict(net, data.features, novel.pairs, e) * novel.pairs.present[:, None]
-        true = frame_labels(novel, labels, steps, rate)
-        found |= pseudo_errors(said, novel.pairs.present, true)
+    split, pairs = data.split, data.split.pairs
+    if spec["labels"] == "weak" and spec["data"] == "novel" and split.hidden is not None:
+        said = predict(net, data.features, pairs, data.references(pairs, data.trained))
+        true = frame_labels(split, labels, steps, rate)
+        found |= pseudo_errors(said * pairs.present[:, None], pairs.present, true)
     return found
 
 

@@ -1,7 +1,8 @@
-"""A bidirectional GRU over pairs of a clip and a query, on a CPU in half of nn.GRU's time.
+"""A bidirectional GRU over pairs of a clip and a query: nn.GRU's, faster on a CPU.
 
 A pair's input is the clip's features, with the query's embedding behind every frame. So the input
-product is a sum of one product a clip and one a query, and no pair repeats either of them.
+product is a sum of one product a clip and one a query, and no pair repeats either of them. Whole
+runs of the laptop's size take 1.4 to 1.6 times as long with nn.GRU.
 """
 
 import torch

@@ -6,14 +6,15 @@ The published numbers are published.yaml. Notebooks: notebooks/mixed_tsd/.
 import os
 from pathlib import Path
 
+from wsaed.corpora import embedded
 from wsaed.files import table
 from wsaed.tsd import conditional
 from wsaed.tsd.method import algorithm_1, student
 from wsaed.tsd.scores import CONTROLS
 
-PAPER = "mixed_tsd"
+PAPER, NEEDS = "mixed_tsd", ("URBAN_SED", "AUDIOSET")
 PUBLISHED = table("tsd/published.yaml")
-NEEDS = ("URBAN_SED", "AUDIOSET")  # folders of recordings that PROFILE=paper reads
+
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/mixed_tsd.csv).
 LEARNING_RATE = 1e-3  # Adam; a tenth of it where a student is trained again (section 5.2)
@@ -31,29 +32,22 @@ ERRORS = {  # figure 1 (c): system -> how its frame labels are spoilt
 }
 
 
-def corpus_spec(p: dict) -> dict:
-    """The corpus at the sizes of a profile's parameters ``p``."""
-    splits = (*TRAINING_SPLITS, "validation", "test", "references")
-    found = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
-    if p["corpus"] != "soundscapes":
-        return found
-    bank = os.environ.get("BANK")
-    return found | {"shape": "targets", "bank": Path(bank).name if bank else None, "snr": SNR}
-
-
 def base_spec(p: dict) -> dict:
     """A student at the sizes of ``p``, its conditional network the only teacher so far.
 
     That network has PANNs' published weights where the environment's PANNS is the file, else half
     of the students' share of the paper's width: it has six wide blocks, and costs as much.
     """
+    splits = (*TRAINING_SPLITS, "validation", "test", "references")
+    corpus = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
+    if p["corpus"] == "soundscapes":
+        corpus |= embedded("targets", snr=SNR)
     budget = {"epochs": p["epochs"], "batch_size": p["batch_size"], "learning_rate": LEARNING_RATE}
-    shared = {"corpus": corpus_spec(p), "front_end": p["front_end"], "draw": 0, "budget": budget}
+    shared = {"corpus": corpus, "front_end": p["front_end"], "draw": 0, "budget": budget}
     halved = {"name": "tsd.conditional:Conditional", "width": p["width"] / 2, "mels": p["mels"]}
     teacher = shared | {"method": "tsd.conditional:train", "net": halved}
     if file := os.environ.get("PANNS"):
-        teacher |= {"net": {"name": halved["name"]}, "front_end": "panns"}
-        teacher |= {"panns": Path(file).name}
+        teacher |= {"net": {"name": halved["name"]}, "front_end": "panns", "panns": Path(file).name}
     net = {"name": "tsd.nets:DetectionNet"}
     net |= {key: p[key] for key in ("form", "dropout", "width", "mels")}
     return shared | {"method": "tsd.method:train", "net": net, "teachers": [teacher]}

@@ -1,0 +1,385 @@
+"""What every reader of recordings must do: audioset, desed, urban_sed, target_sound."""
+
+import io
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, one_line
+from recorded import NAME, SMALL, edit, lay, originals  # noqa: F401 - a fixture
+
+from wsaed import audio, corpora, files
+from wsaed.corpora import __main__ as command
+from wsaed.corpora import recordings
+from wsaed.corpora.recordings import FILE
+from wsaed.features import FRONT_ENDS, log_mel
+
+FRONT_END = FRONT_ENDS[NAME]
+
+
+@pytest.fixture(params=SMALL)
+def small(request):
+    return SMALL[request.param]
+
+
+@pytest.fixture
+def root(small, originals, tmp_path, monkeypatch):  # noqa: F811
+    return lay(small.name, originals, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def desed_root(originals, tmp_path, monkeypatch):  # noqa: F811
+    """Of what all share, one tells for all."""
+    return lay("desed", originals, tmp_path, monkeypatch)
+
+
+def load(small, **spec):
+    return small.reader.load({"name": small.name, **small.spec, **spec}, 0)
+
+
+def desed_corpus(**spec):
+    return load(SMALL["desed"], **spec)
+
+
+def recordings_of(root: Path, small) -> list[Path]:
+    """Of the last split or so: what `Small.audio` says."""
+    return sorted(p for p in (root / small.audio["folder"]).rglob("*") if FILE.fullmatch(p.name))
+
+
+# ---- what is in the splits
+
+
+def test_missing_broken_and_short_files_are_counted_and_listed(small, root):
+    corpus = corpora.load({"name": small.name, **small.spec}, 3)
+    assert {name: len(split) for name, split in corpus.splits.items()} == small.sizes
+    sizes = ", ".join(f"{n} {name}" for name, n in small.sizes.items())
+    assert f": {sizes} clips of {len(corpus.labels)} classes" in corpus.about
+    states = [state.partition(":")[0] for state in small.states.values()]
+    missing, broken, short = map(states.count, ("missing", "broken", "short"))
+    said = f"of {small.total} clips {missing} have no recording, {broken} a broken one (left out)"
+    assert f"{said}, {short} a short one (padded)" in corpus.about
+    listed = corpus.about.partition("listed in ")[2].partition(" of the cache")[0]
+    lines = (corpora.cache_root() / listed).read_text().splitlines()
+    assert lines[0] == "segment\tstate\tfile\tdetail"
+    found = {clip: (state, detail) for clip, state, _, detail in (x.split("\t") for x in lines[1:])}
+    assert {*found} == {*small.states}
+    for clip, (state, detail) in found.items():
+        assert f"{state}: {detail}".startswith(small.states[clip])
+    assert load(small).about == corpus.about
+
+
+def test_features_are_the_log_mel_of_the_clips_that_are_left(small, root):
+    for name, split in load(small).splits.items():
+        shards = split.features(FRONT_END)
+        assert shards.shape == (len(split), FRONT_END.frames, 64) and shards[:].dtype == np.float16
+        assert len(shards.paths) > 1 or len(split) <= 2
+        for i, clip in enumerate(split.clips):
+            waveform = split.waveform(i)
+            wanted = log_mel(waveform, FRONT_END)
+            np.testing.assert_array_equal(shards[i], wanted, strict=True)
+            if name == "references":
+                continue
+            found = root.rglob(f"{Path(clip).stem}.*")
+            (path,) = (p for p in found if FILE.fullmatch(p.name))
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            wanted = audio.resample(samples.mean(1), rate, split.rate)
+            np.testing.assert_array_equal(waveform, wanted, strict=True)
+        single = [split.features(FRONT_END, only=k)[:] for k in range(len(shards.paths))]
+        np.testing.assert_array_equal(np.concatenate(single), shards[:])
+
+
+def test_a_number_takes_the_first_clips_zero_and_null_take_all(small, root):
+    whole, some = load(small), load(small, **small.cut)
+    for name, split in some.splits.items():
+        assert split.clips == whole[name].clips[: len(split)]
+        lost = sum("broken" in state for state in small.states.values())
+        assert 0 <= small.cut.get(name, len(whole[name])) - len(split) <= lost
+        paths = split.features(FRONT_END).paths
+        if name in small.cut:
+            shared = len(paths) - len(split) % corpora.SHARD
+            assert paths[:shared] == whole[name].features(FRONT_END).paths[:shared]
+    others = [name for name in small.sizes if name not in small.spec]
+    for some in (0, None):
+        again = load(small, **dict.fromkeys(others, some))
+        assert {name: split.clips for name, split in again.splits.items()} == {
+            name: split.clips for name, split in whole.splits.items()
+        }
+
+
+def test_minus_one_leaves_a_split_out(small, root):
+    name = small.audio["split"]
+    if small.reader.optional:
+        corpus = load(small, **{name: -1})
+        assert list(corpus.splits) == [split for split in small.sizes if split != name]
+        assert f"the spec leaves out {name}" in corpus.about
+    else:
+        with pytest.raises(ValueError, match="base_a=-1: give base_a, base_b, novel, val"):
+            load(small, base_a=-1)
+
+
+def test_the_command_makes_what_a_run_needs(small, root, monkeypatch, capfd):
+    reader = small.reader
+    monkeypatch.setenv("JOBS", "2" if reader.name == "desed" else "1")
+    sizes = [x for name, n in small.spec.items() for x in (f"--{name}", str(n))]
+    command.main([reader.name, "--front-end", NAME, *sizes])
+    assert f"{reader.title}: " in capfd.readouterr().out
+    monkeypatch.setattr(audio, "read", lambda *of: os.abort())  # nothing is left to do
+    for name, split in load(small).splits.items():
+        assert len(split.features(FRONT_END)) == small.sizes[name]
+    with pytest.raises(SystemExit) as stopped:
+        command.main([reader.name, "--help"])
+    said = capfd.readouterr().out
+    assert stopped.value.code == 0
+    assert small.reader.published in said and next(iter(small.variables)) in said
+
+
+def test_every_file_is_read_once(small, root, monkeypatch):
+    read, found = audio.read, []
+    monkeypatch.setattr(
+        audio, "read", lambda path, *rate: [found.append(path), read(path, *rate)][1]
+    )
+    for split in load(small, front_end=NAME).splits.values():
+        split.features(FRONT_END)
+    states = [state.partition(":")[0] for state in small.states.values()]
+    assert len(found) == sum(small.sizes.values()) + states.count("broken")
+    assert len({*found}) == len(found) - (6 if small.spec.get("references") else 0)
+
+
+def test_where_the_corpora_are_published(capsys):
+    command.main([])
+    said = capsys.readouterr().out
+    for small in SMALL.values():
+        assert f"{small.name}: {small.reader.published}" in said
+        assert small.reader.published.startswith("https://")
+    assert "ESC-10" in said and "CC BY" in said
+
+
+# ---- bad input
+
+
+def test_bad_sizes_get_one_line(small, root):
+    split, reader = small.audio["split"], small.reader
+    cases = [({split: x}, f"{split}={x!r}: give {', '.join(reader.sizes)}") for x in ("4", "", -2)]
+    cases += [({split: True}, f"{split}=True: give"), ({"trian": 5}, "trian=5: give")]
+    cases += [({split: 500}, f"{reader.name}: {split}=500, but"), ({"front_end": "x"}, "is one of")]
+    for more, said in cases:
+        with pytest.raises(ValueError) as error:
+            load(small, **more)
+        assert said in one_line(error)
+
+
+MALFORMED = [(name, *case) for name, small in SMALL.items() for case in small.malformed]
+
+
+@pytest.mark.parametrize(("name", "path", "old", "new", "said"), MALFORMED)
+def test_a_malformed_line_is_named_with_its_file_and_number(
+    name, path, old, new, said, originals, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    root, small = lay(name, originals, tmp_path, monkeypatch), SMALL[name]
+    edit(root / path, old, new)
+    with pytest.raises(ValueError) as error:
+        load(small)
+    assert one_line(error).startswith(f"{root / path}:") and said in str(error.value)
+    sizes = [x for key, n in small.spec.items() for x in (f"--{key}", str(n))]
+    with pytest.raises(SystemExit) as stopped:
+        files.one_line(partial(command.main, [name, *sizes]))
+    assert stopped.value.code == str(error.value)
+
+
+def test_what_is_not_there_is_named(small, root, monkeypatch):
+    split, said = small.audio["split"], small.audio["said"]
+    for path in recordings_of(root, small):
+        path.write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match=f"no recording of {split} can be decoded: f") as error:
+        load(small)
+    one_line(error)
+    for path in recordings_of(root, small):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="no recording of any of") as error:
+        load(small)
+    assert said in one_line(error) and small.reader.published.splitlines()[0] in str(error.value)
+    assert (f"{split}=-1 in the spec" in str(error.value)) == small.reader.optional
+    path = root / small.edits[-1][0]
+    for other in path.parent.glob(f"*{path.suffix}"):
+        other.unlink()
+    for call in (partial(load, small), partial(small.reader.fingerprint, small.spec)):
+        with pytest.raises(FileNotFoundError, match=r"no .*: fetch it, see https") as error:
+            call()
+        one_line(error)
+    for variable in [*small.variables][::-1]:
+        monkeypatch.delenv(variable)
+        with pytest.raises(ValueError, match=f"{variable} is not set: give the folder"):
+            load(small)
+
+
+def test_the_fingerprint_sees_lists_and_audio(small, root):
+    fingerprint, split = small.reader.fingerprint, small.audio["split"]
+    seen, without = [fingerprint({}), fingerprint({})], {split: -small.reader.optional}
+    assert fingerprint({"name": "x", **small.spec, split: 2}) == seen[0]
+    for path, old, new in small.edits:
+        edit(root / path, old, new)
+        seen.append(fingerprint({}))
+    others = fingerprint(without)
+    recordings_of(root, small)[0].write_bytes(b"other")
+    seen.append(fingerprint({}))
+    assert len({*seen}) == len(seen) - 1
+    if small.name in ("desed", "urban_sed"):  # whose splits lie apart
+        assert fingerprint(without) == others not in seen
+
+
+def test_a_recording_that_breaks_after_its_check_does_not_shift_the_rows(small, root):
+    split = load(small)[small.audio["split"]]
+    path = next(p for p in recordings_of(root, small) if p.name == Path(split.clips[0]).name)
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(ValueError, match="changed since their check: delete") as error:
+        split.features(FRONT_END)
+    assert str(corpora.cache_root() / small.name) in one_line(error)
+    assert len(split.waveform(1))
+
+
+def test_a_file_that_arrives_later_is_found(desed_root):
+    before, audio = desed_corpus(), desed_root / "desed/audio/train/synthetic"
+    (audio / "8.wav").symlink_to("nowhere.wav")  # counts as missing
+    assert desed_corpus().about == before.about
+    (audio / "8.wav").unlink()
+    (audio / "9.wav").rename(audio / "8.wav")
+    (audio / "9.wav").write_bytes((audio / "7.wav").read_bytes())
+    after = desed_corpus()
+    assert len(after["strong"]) == len(before["strong"]) + 1
+    assert "of 18 clips 0 have no recording, 2 a broken one" in after.about
+    mended = desed_root / "desed/audio/validation/Yvvvvvvvvvv3_5.000_6.000.wav"
+    mended.write_bytes((audio / "7.wav").read_bytes())
+    assert "1 a broken one" in desed_corpus().about
+
+
+# ---- the cache
+
+
+def test_a_lost_disk_is_not_taken_for_broken_files(desed_root, monkeypatch):
+    def read_bytes(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read_bytes)
+        with pytest.raises(OSError, match="Input/output error: mend") as error:
+            desed_corpus()
+        one_line(error)
+    assert "2 a broken one" in desed_corpus().about
+
+
+def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(desed_root, monkeypatch):
+    def save(path, array):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    strong = desed_corpus()["strong"]
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", save)
+        with pytest.raises(OSError, match=r"No space left on device: mend that \(free sp") as error:
+            strong.features(FRONT_END)
+        one_line(error)
+    assert not [*corpora.cache_root().rglob("*.partial*")]
+    assert len(strong.features(FRONT_END)) == len(strong)
+
+
+def test_features_of_other_code_are_not_used(desed_root, monkeypatch):
+    strong = desed_corpus()["strong"]
+    before = strong.features(FRONT_END)
+    monkeypatch.setattr(recordings, "digest", lambda modules: "other")
+    monkeypatch.setattr(recordings, "log_mel", lambda waveform, f: log_mel(waveform / 2, f))
+    after = strong.features(FRONT_END)
+    assert not np.isclose(before[0], after[0], atol=0.1).any()
+
+
+def contents(cache: Path) -> dict[str, bytes]:
+    found = (p for kind in ("features", "checked") for p in (cache / "desed" / kind).rglob("*"))
+    return {
+        p.name: p.read_bytes() for p in found if p.suffix in (".npy", ".json") and p.name[0] != "."
+    }
+
+
+def test_only_a_deleted_shard_is_made_again(desed_root, monkeypatch):
+    monkeypatch.setattr(corpora, "SHARD", 1)
+    split = desed_corpus()["unlabelled"]
+    before, paths = split.features(FRONT_END)[:], split.features(FRONT_END).paths
+    assert len(paths) == 6 and len(before) == len(split) == 5  # a broken file's shard is empty
+    assert np.isfinite(before).all()
+    made = contents(corpora.cache_root())
+    paths[1].unlink()
+    times = {p: p.stat().st_mtime_ns for p in paths if p.exists()}
+    np.testing.assert_array_equal(desed_corpus()["unlabelled"].features(FRONT_END)[:], before)
+    assert contents(corpora.cache_root()) == made
+    assert all(p.stat().st_mtime_ns == t for p, t in times.items()) and len(times) == 5
+
+
+def build(environment: dict, slow: bool) -> None:
+    """In a process of its own; slowly, each file is half written most of the time."""
+
+    def slowly(path, array, save=np.save):
+        content = io.BytesIO()
+        save(content, array)
+        middle = len(content.getvalue()) // 2
+        with open(path, "wb") as file:
+            file.write(content.getvalue()[:middle])
+            file.flush()
+            time.sleep(0.1)
+            file.write(content.getvalue()[middle:])
+
+    os.environ.update(environment)
+    corpora.SHARD = 1
+    np.save = slowly if slow else np.save
+    command.main(["desed", "--front-end", NAME])
+
+
+def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_root, monkeypatch):
+    """Also when two processes go on at once: they share the work."""
+    monkeypatch.setattr(corpora, "SHARD", 1)
+    command.main(["desed", "--front-end", NAME])
+    wanted, cache = contents(corpora.cache_root()), desed_root / "other"
+    assert len(wanted) == 2 * 17  # a list and a shard of every recording
+    environment = {name: os.environ[name] for name in ("DESED", "JOBS")} | {"CACHE": str(cache)}
+    processes = multiprocessing.get_context("forkserver")  # which imports torch once for all
+    processes.set_forkserver_preload(["wsaed.corpora.desed"])
+    midway, seed = 0, random.randrange(1 << 30)
+    moments = random.Random(seed)
+    for _ in range(3):
+        before = len(contents(cache))
+        child = processes.Process(target=build, args=(environment, True))
+        child.start()
+        while len(contents(cache)) == before and child.is_alive():
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        child.kill()
+        child.join()
+        found = contents(cache)
+        assert all(wanted[name] == found[name] for name in found), f"seed {seed}"
+        midway += 0 < len(found) < len(wanted)
+    assert midway, f"seed {seed}"
+    # a block is done when its list of what is wrong is there too: written last
+    done = {p.stem for p in cache.rglob("checked/*.json")}
+    kept = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy") if p.stem in done}
+    both = [processes.Process(target=build, args=(environment, False)) for _ in range(2)]
+    for child in both:
+        child.start()
+    for child in both:
+        child.join()
+    assert [child.exitcode for child in both] == [0, 0]
+    assert contents(cache) == wanted, f"seed {seed}"
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items()), f"seed {seed}"
+
+
+def test_the_module_runs(desed_root):
+    """As a user types it; errors are one line and exit 1."""
+    (desed_root / "desed/metadata/train/weak.tsv").write_text("a.wav\tDogs\n")
+    call = [sys.executable, "-m", "wsaed.corpora", "desed"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "weak.tsv:1: label 'Dogs' is none of Alarm" in done.stderr
