@@ -1,6 +1,5 @@
 """Every fast score against the library that defines it."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
