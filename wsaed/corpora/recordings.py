@@ -11,7 +11,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -56,7 +56,7 @@ class Clip(NamedTuple):
     name: str
     seconds: float
     events: list[Event] | None = None
-    labels: Iterable[str] | None = None
+    labels: Collection[str] | None = None
     group: int | None = None
     spans: tuple = ()
 
@@ -345,7 +345,7 @@ def fields(
     form, header = re.compile(form, re.ASCII), re.compile(header)
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            line = "\t".join(field.strip() for field in line.split("\t"))
+            line = "\t".join(x.strip() for x in line.split("\t")) if "\t" in line else line.strip()
             if not line.strip() or header.fullmatch(line):
                 continue
             match = form.fullmatch(line)
@@ -374,10 +374,10 @@ def hashed(name: str) -> bytes:
     return sha256(name.encode()).digest()
 
 
-def clip_labels(given: Iterable[Iterable[str]], labels: tuple[str, ...], dtype=np.float32):
+def clip_labels(given: Iterable[Collection[str]], labels: tuple[str, ...], dtype=np.float32):
     """(clips, classes): which of ``labels`` each clip has."""
     index, given = {label: k for k, label in enumerate(labels)}, [*given]
     found = np.zeros((len(given), len(labels)), dtype)
-    for row, mine in zip(found, given, strict=True):
-        row[[index[label] for label in mine]] = 1
+    rows = np.repeat(np.arange(len(given)), [len(mine) for mine in given])
+    found[rows, [index[label] for mine in given for label in mine]] = 1
     return found
