@@ -131,7 +131,7 @@ def test_scenes_use_the_recordings_and_say_how_long(folder):
     assert max(lengths["rain"]) > 4  # longer than any recording
     used = [
         {r.path for name in corpus.labels for r in bank.choose(where, name, split)}
-        for where in [corpus["test"].waveform.args[0].sounds.count.args[0]]
+        for where in [corpus["test"].waveform.args[0].sounds.where]
         for split in ("train", "validation", "test")
     ]
     assert sum(map(len, used)) == len(set().union(*used)) == 18
@@ -164,7 +164,7 @@ def test_folds_rotate_and_can_be_fixed(monkeypatch, tmp_path):
         ("3", "1"), ("3", "2"), ("3", "4"), ("3", "1"),
     ]  # fmt: skip
     corpus = load({"name": "soundscapes", "bank": "esc10", "test": 60}, 2)
-    where = corpus["test"].waveform.args[0].sounds.count.args[0]
+    where = corpus["test"].waveform.args[0].sounds.where
     for split, folds in (("test", "3"), ("validation", "4"), ("train", "12")):
         chosen = bank.choose(where, "rain", split)
         assert {r.path.split("/")[1][0] for r in chosen} == set(folds)

@@ -1,47 +1,90 @@
-"""The code digest sees what changes numbers and nothing else."""
+"""The code digest sees what changes numbers, nothing else; imports go one way, strings too."""
 
 import ast
+import graphlib
+import re
+import shutil
 
-from wsaed import code
+import pytest
+from conftest import ROOT
 
-
-def canonical(text):
-    return code.canonical(ast.parse(text))
+from wsaed import code, files, runs
 
 
 def test_comments_docstrings_and_formatting_do_not_count():
     plain = "def f(x):\n    return x + 1\n"
     dressed = '"""A module."""\n\n\ndef f(x):\n    """What."""\n    # why\n    return (x\n + 1)\n'
-    assert canonical(plain) == canonical(dressed)
-
-
-def test_a_changed_constant_counts():
-    assert canonical("x = 1") != canonical("x = 2")
+    one, two, other = (code.canonical(ast.parse(t)) for t in (plain, dressed, plain + "x = 1\n"))
+    assert one == two != other
+    assert code.canonical(ast.parse("x = 1")) != code.canonical(ast.parse("x = 2"))
 
 
 def test_a_digest_covers_imports_transitively(monkeypatch):
-    before = code.digest(("wsaed.methods.ensemble",))
-    real = code._module
+    before, real = code.digest(["wsaed.secost.method"]), code._module
 
     def changed(name):
         found = real(name)
-        return (found[0] + "#", found[1]) if name == "wsaed.scoring" else found
+        return (found[0] + "#", found[1]) if name == "wsaed.files" else found
 
-    # ensemble -> tagging -> scoring: two imports away
+    # secost.method -> training -> files: two imports away
     monkeypatch.setattr(code, "_module", changed)
-    assert code._digest.__wrapped__(("wsaed.methods.ensemble",)) != before
+    assert code._digest.__wrapped__(("wsaed.secost.method",)) != before
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch, forget):
+    """A copy of the module with a corpus whose numbers are a table, and a record of a run on it."""
+    shutil.copytree(ROOT / "wsaed", tmp_path / "wsaed", ignore=shutil.ignore_patterns("*.pyc"))
+    (tmp_path / "wsaed/corpora/mine.py").write_text('NUMBERS = table("corpora/mine.yaml")\n')
+    (tmp_path / "wsaed/corpora/mine.yaml").write_text("a: [1, 2]\nb: 3\n")
+    for module in (code, files):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    forget()
+    spec = {"method": "secost.method:train", "corpus": {"name": "mine"}}
+    record = {"system": "base", "spec": spec, "code": runs.code_digest(spec)}
+    return tmp_path / "wsaed", {("base", 0): record}
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "stale"),
+    [
+        ("corpora/mine.yaml", "a: [1, 2]  # a comment\n\nb: 3\n", []),
+        ("corpora/mine.yaml", "a: [1, 2.5]\nb: 3\n", ["base"]),
+        ("corpora/mine.yaml", "b: 3\na: [1, 2]\n", ["base"]),  # an order may be one of classes
+        ("secost/published.yaml", "title: of the systems' table alone\n", []),
+    ],
+)
+def test_a_changed_table_makes_the_runs_stale_that_depend_on_it(copy, forget, table, change, stale):
+    home, records = copy
+    assert runs.stale(records) == []
+    (home / table).write_text(change)
+    forget()
+    assert runs.stale(records) == stale
+
+
+NAMED = re.compile(r"['\"](\w+(?:\.\w+)*):\w+['\"]")  # "secost.method:train", as specs name it
+
+
+def test_there_is_no_cycle_of_imports_or_of_modules_named_as_strings():
+    every = {name.removesuffix(".__init__"): code._module(name) for name in code.modules()}
+    graph = {name: set(found[1]) & every.keys() for name, found in every.items()}
+    for name, (text, _) in every.items():
+        graph[name] |= {f"wsaed.{named}" for named in NAMED.findall(text)} & every.keys()
+    named = {name for name in every if NAMED.search(every[name][0])}
+    assert {name.rpartition(".")[2] for name in named} == {"systems"}
+    graph = {name: below - {name} for name, below in graph.items()}
+    assert len([*graphlib.TopologicalSorter(graph).static_order()]) == len(every)
 
 
 def test_reports_and_runs_never_enter_a_method_digest():
-    seen, todo = set(), []
-    for kind in ("methods", "nets", "corpora"):
-        found = (code.ROOT / "wsaed" / kind).glob("[!_]*.py")
-        todo += [f"wsaed.{kind}.{path.stem}" for path in found]
+    todo, seen = [f"wsaed.{paper}.method" for paper in ("secost", "joint", "shallow", "tsd")], set()
+    todo += [f"wsaed.corpora.{path.stem}" for path in ROOT.glob("wsaed/corpora/[!_]*.py")]
     while todo:
         name = todo.pop()
         if name not in seen and code._module(name):
             seen.add(name)
             todo += code._module(name)[1]
-    allowed = "audio augment code corpora features losses methods nets"
-    allowed += " postprocess progress scoring training"
+    allowed = "audio code corpora costs features files joint nets postprocess progress scoring "
+    allowed += "secost shallow tagging training tsd"
     assert {name.split(".")[1] for name in seen if "." in name} <= set(allowed.split())
+    assert not [name for name in seen if name.endswith("systems")]

@@ -6,97 +6,72 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from conftest import ROOT
-from test_runs import cache, features, spec  # noqa: F401 - fixtures
+from test_runs import cache, features, other_cache, spec, until  # noqa: F401 - fixtures
 
-from wsaed import code, pool, runs
+from wsaed import code, pool, runs, training
 
-JOB = ROOT / "tests" / "distributed_job.py"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def weights(path, *arguments, processes=1):
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(launch if processes > 1 else []), JOB, path, *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return torch.load(path, weights_only=True)
+def start(*command, torchrun=True, **environment):
+    """A script in a process group of its own, or in two under torchrun."""
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
+    command = [sys.executable, *(TORCHRUN if torchrun else []), *map(str, command)]
+    return subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
+
+
+def finish(process):
+    try:
+        assert process.wait(240) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(("norm", "halves"), [("plain", "1"), ("norm", "2")])
 def test_two_processes_train_what_one_does(tmp_path, norm, halves):
-    one = weights(tmp_path / "one.pt", norm, halves)
-    two = weights(tmp_path / "two.pt", norm, "1", processes=2)
+    job = ROOT / "tests" / "distributed_job.py"
+    finish(start(job, tmp_path / "one.pt", norm, halves, torchrun=False))
+    finish(start(job, tmp_path / "two.pt", norm, "1"))
+    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
 
 
-def test_torchrun_trains_runs(cache):  # noqa: F811
-    call = "from wsaed import runs; import json, sys; runs.train([(json.loads(sys.argv[1]), 0)])"
-    script = cache / "job.py"
+def test_torchrun_killed_goes_on_from_the_checkpoint_in_all_processes(cache, monkeypatch):  # noqa: F811
+    wanted, script = spec(epochs=12), cache / "job.py"
+    call = "import json, sys\nfrom wsaed import runs\nruns.train([(json.loads(sys.argv[1]), 0)])\n"
     script.write_text(call)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*launch, script, json.dumps(spec())], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert runs.load(spec(), 0)["scores"]["map_noisy"] > 0
-    assert not list((cache / "runs").glob("*.partial*"))
 
+    def trained(kill=False):
+        process = start(script, json.dumps(wanted), CHECKPOINT_SECONDS="0")
+        if kill:
+            home = runs.folder(wanted, 0)
+            until(lambda: (home.with_name(f"{home.name}.partial") / training.CHECKPOINT).exists())
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert runs.load(wanted, 0) is None, "killed too late"
+            return trained()
+        finish(process)
+        assert not list((cache / "runs").glob("*.partial*"))
+        return runs.load(wanted, 0)["scores"]
 
-def test_torchrun_killed_goes_on_from_the_checkpoint_in_all_processes(cache, tmp_path, monkeypatch):  # noqa: F811
-    wanted, script = spec(epochs=12), tmp_path / "job.py"
-    script.write_text(
-        "import json, sys\nfrom wsaed import runs\nruns.train([(json.loads(sys.argv[1]), 0)])\n"
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-
-    def start():
-        environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CHECKPOINT_SECONDS": "0"}
-        environment = os.environ | environment
-        command = [*launch, script, json.dumps(wanted)]
-        return subprocess.Popen(command, env=environment, start_new_session=True)
-
-    def finish(process):
-        try:
-            assert process.wait(90) == 0
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-    home = runs.folder(wanted, 0)
-    checkpoint = home.with_name(f"{home.name}.partial") / runs.CHECKPOINT
-    process, deadline = start(), time.time() + 90
-    while not checkpoint.exists() and time.time() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert checkpoint.exists() and runs.load(wanted, 0) is None, "killed too early or too late"
-    finish(start())
-    interrupted = runs.load(wanted, 0)["scores"]
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "features").symlink_to(cache / "features")
-    monkeypatch.setenv("CACHE", str(other))
-    finish(start())
-    whole = runs.load(wanted, 0)["scores"]
+    interrupted = trained(kill=True)
+    monkeypatch.setenv("CACHE", other_cache(cache))
+    whole = trained()
     assert interrupted["loss"] == pytest.approx(whole["loss"], abs=1e-4)
-    assert interrupted["map_noisy"] == pytest.approx(whole["map_noisy"], abs=1e-3)
+    assert interrupted["map_noisy"] == pytest.approx(whole["map_noisy"], abs=1e-3) and whole["loss"]
 
 
-def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, tmp_path, monkeypatch):  # noqa: F811
+def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, monkeypatch):  # noqa: F811
     distributed = pytest.importorskip("distributed")
     wanted = [(spec(epochs=8, draw=d), 0) for d in range(4)]
     local = [record["scores"] for record in runs.train(wanted)]
-    other = tmp_path / "shared"
-    other.mkdir()
-    (other / "features").symlink_to(cache / "features")
-    monkeypatch.setenv("CACHE", str(other))
+    monkeypatch.setenv("CACHE", other_cache(cache))
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
     ) as cluster:
@@ -115,40 +90,35 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, tmp_
     assert killed and remote == local
 
 
-def test_a_cluster_that_does_not_share_the_cache_is_refused(cache):  # noqa: F811
+EDITED = ["wsaed.files", "wsaed.secost.method", "wsaed.tsd.nets"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("cache", "tcp://far:1 does not see CACHE="),
+        ("threads", r"tcp://far:1 has 4 threads.*--nthreads 1"),
+        *((module, "tcp://far:1 runs other code") for module in EDITED),
+    ],
+)
+def test_a_cluster_with_another_cache_threads_or_code_is_refused(cache, monkeypatch, fault, said):  # noqa: F811
     class Cluster:
-        def run(self, function, path):
-            return {"tcp://far:1": ("", function(path)[1])}
-
-    class Threads:
-        def run(self, function, path):
-            return {"tcp://far:1": function(path)}
-
         def nthreads(self):
             return {"tcp://far:1": 4}
 
-    with pytest.raises(SystemExit, match=r"tcp://far:1 has 4 threads.*--nthreads 1"):
-        pool.check_cluster(Threads())
-    with pytest.raises(SystemExit, match="tcp://far:1 does not see CACHE="):
-        pool.check_cluster(Cluster())
-
-
-@pytest.mark.parametrize("module", ["wsaed.losses", "wsaed.methods.secost", "wsaed.nets.tsdnet"])
-def test_a_worker_with_other_code_is_refused(cache, monkeypatch, module):  # noqa: F811
-    class Cluster:
         def run(self, function, path):
             read = code._module
 
             def edited(name):
-                tree, imports = read(name) or ("", ())
-                return (tree + "edited" * (name == module), imports) if tree else None
+                text, imports = read(name) or ("", ())
+                return (text + "edited" * (name == fault), imports) if text else None
 
             code._digest.cache_clear()
             with monkeypatch.context() as patch:
                 patch.setattr(code, "_module", edited)
-                answer = function(path)
+                nonce, digest = function(path)
             code._digest.cache_clear()
-            return {"tcp://far:1": answer}
+            return {"tcp://far:1": ("" if fault == "cache" else nonce, digest)}
 
-    with pytest.raises(SystemExit, match="runs other code"):
+    with pytest.raises(SystemExit, match=said):
         pool.check_cluster(Cluster())

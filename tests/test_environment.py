@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -16,61 +17,43 @@ TORCHS_OWN = re.compile(r"nvidia-|cuda-|triton$")
 PYTHONS = ["3.11", "3.12", "3.13"]
 PLATFORMS = {"linux": ("Linux", "x86_64"), "darwin": ("Darwin", "arm64")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LINES = [line.partition("#")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()]
+LOCK = {canonicalize_name(r.name): r for r in map(Requirement, filter(str.strip, LINES))}
 
 
-def lock():
-    text = (ROOT / "requirements.lock").read_text()
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    found = [Requirement(line) for line in lines if line]
-    return {canonicalize_name(r.name): r for r in found}
-
-
-def direct():
-    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-    return [Requirement(line) for line in lines]
-
-
-def marks(python, system):
-    name, machine = PLATFORMS[system]
-    return {
-        "python_version": python,
-        "python_full_version": f"{python}.9",
-        "sys_platform": system,
-        "platform_system": name,
-        "platform_machine": machine,
-        "os_name": "posix",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "extra": "",
-    }
+def version(pin):
+    return next(iter(pin.specifier)).version
 
 
 def applies(requirement, place):
     return requirement.marker is None or requirement.marker.evaluate(place)
 
 
-def test_the_lock_pins_every_direct_dependency_within_its_range():
-    pins = lock()
-    for wanted in direct():
-        pin = pins.get(canonicalize_name(wanted.name))
+def fits(requirement, number):
+    return number is not None and requirement.specifier.contains(number, prereleases=True)
+
+
+def test_the_lock_is_exact_and_pins_every_direct_dependency_within_its_range():
+    direct = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    for wanted in map(Requirement, direct):
+        pin = LOCK.get(canonicalize_name(wanted.name))
         assert pin, f"{wanted.name} is in pyproject.toml and not in requirements.lock"
-        version = next(iter(pin.specifier)).version
-        assert wanted.specifier.contains(version), f"{pin} does not fit {wanted}"
-
-
-def test_the_lock_is_exact_and_leaves_torchs_packages_to_torch():
-    pins = lock()
-    for name, pin in pins.items():
+        assert wanted.specifier.contains(version(pin)), f"{pin} does not fit {wanted}"
+    for name, pin in LOCK.items():
         assert [s.operator for s in pin.specifier] == ["=="], f"{pin}: pin one version"
         assert not TORCHS_OWN.match(name), f"{name}: torch pins it itself"
-    assert pins["torch"].specifier == pins["torchaudio"].specifier == SpecifierSet("==2.11.0")
+    assert LOCK["torch"].specifier == LOCK["torchaudio"].specifier == SpecifierSet("==2.11.0")
 
 
 @pytest.mark.parametrize(("python", "system"), [*itertools.product(PYTHONS, PLATFORMS)])
 def test_the_lock_is_closed_on_every_platform(python, system):
     """Every requirement of a locked package is locked too, where this machine can look it up."""
-    place, pins = marks(python, system), lock()
-    chosen = {name: pin for name, pin in pins.items() if applies(pin, place)}
+    name, machine = PLATFORMS[system]
+    place = {"python_version": python, "python_full_version": f"{python}.9", "extra": ""}
+    place |= {"sys_platform": system, "platform_system": name, "platform_machine": machine}
+    place |= {"os_name": "posix", "implementation_name": "cpython"}
+    place |= {"platform_python_implementation": "CPython"}
+    chosen = {name: pin for name, pin in LOCK.items() if applies(pin, place)}
     for name in chosen:
         try:
             needs = metadata.requires(name) or []
@@ -78,26 +61,16 @@ def test_the_lock_is_closed_on_every_platform(python, system):
             continue  # another platform's
         for need in map(Requirement, needs):
             needed = canonicalize_name(need.name)
-            if not applies(need, place) or TORCHS_OWN.match(needed):
-                continue
-            assert needed in chosen, f"{name} needs {needed} on {python}, {system}: lock it"
-            version = next(iter(chosen[needed].specifier)).version
-            assert need.specifier.contains(version, prereleases=True), f"{name} needs {need}"
+            if applies(need, place) and not TORCHS_OWN.match(needed):
+                assert needed in chosen, f"{name} needs {needed} on {python}, {system}: lock it"
+                assert fits(need, version(chosen[needed])), f"{name} needs {need}"
 
 
 def test_what_is_installed_is_what_the_lock_says():
-    from packaging.markers import default_environment
-
     here = default_environment() | {"extra": ""}
-    wrong = []
-    for pin in lock().values():
-        if applies(pin, here):
-            try:
-                found = metadata.version(pin.name)
-            except metadata.PackageNotFoundError:
-                found = "missing"
-            if found == "missing" or not pin.specifier.contains(found):
-                wrong.append(f"{pin} (here: {found})")
+    found = {canonicalize_name(d.name): d.version for d in metadata.distributions()}
+    pins = {name: pin for name, pin in LOCK.items() if applies(pin, here)}
+    wrong = [f"{p} (here: {found.get(n)})" for n, p in pins.items() if not fits(p, found.get(n))]
     assert not wrong, f"run `make env`: {', '.join(wrong)}"
 
 
@@ -108,11 +81,6 @@ def test_conda_gets_the_same_packages_and_the_same_pythons():
     assert python.specifier == SpecifierSet(PROJECT["requires-python"])
     from_pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
     assert from_pip == ["-r requirements.lock", "-e ."] and "pip" in conda["dependencies"]
-    for version in PYTHONS:
-        assert python.specifier.contains(version)
-    for version in ("3.10", "3.14"):
-        assert not python.specifier.contains(version)
-    in_makefile = re.search(
-        r"\((\d+), (\d+)\) <= .* < \((\d+), (\d+)\)", (ROOT / "Makefile").read_text()
-    )
-    assert in_makefile.groups() == ("3", "11", "3", "14")
+    fitting = [v for v in ("3.10", *PYTHONS, "3.14") if python.specifier.contains(v)]
+    made = re.search(r"\((\d+), (\d+)\) <= .* < \((\d+), (\d+)\)", (ROOT / "Makefile").read_text())
+    assert fitting == PYTHONS and made.groups() == ("3", "11", "3", "14")

@@ -14,13 +14,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from wsaed import render, report
+from wsaed import code as codes
+from wsaed import files, render
 
-COMPARED = [
-    path
-    for pattern in ("start_here.ipynb", "claims.ipynb", "*/method.ipynb")
-    for path in sorted((ROOT / "notebooks").glob(pattern))
-]
+PATTERNS = ("start_here.ipynb", "claims.ipynb", "*/method.ipynb")
+COMPARED = [path for pattern in PATTERNS for path in sorted((ROOT / "notebooks").glob(pattern))]
 TABLES = [p for p in sorted(ROOT.glob("notebooks/[!.]*/*.ipynb")) if p not in COMPARED]
 SKIPPED = ("image/", "application/vnd.jupyter.widget", "text/latex")  # nbval compares none of these
 UNCOMPARED_TAGS = {"nbval-ignore-output", "nbval-skip"}
@@ -52,30 +50,22 @@ def compared_outputs(cell):
 
 
 @each
-def test_every_notebook_can_be_read_and_set(path):
+def test_every_notebook_can_be_read_and_set_and_names_no_machine(path):
     notebook = render.read(path)
     nbformat.validate(notebook)
-    assert render.declared(path), "no parameters"
-    assert set(render.declared(path)) <= render.names_read(path)
+    declared, used = render.names(path)
+    (cell,) = (cell for cell in code(notebook) if render.tagged(cell, "parameters"))
+    lines = [line.count("=") for line in cell.source.splitlines()]  # as papermill reads them
+    assert declared and declared.keys() <= used and lines == [1] * len(declared)
     prose = " ".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert len(re.findall(r"\b[^\W\d_]{2,}\b", prose)) >= 120
     assert notebook.cells[0].source.startswith("# "), "the first cell is the title"
-    for cell in code(notebook):
-        assert len(cell.source.splitlines()) <= 35, cell.source
-    imports = re.findall(
-        r"^(?:from|import) (\S+)", "\n".join(c.source for c in code(notebook)), re.M
-    )
-    assert "wsaed" in {i.split(".")[0] for i in imports}
-
-
-@each
-def test_no_notebook_names_a_machine(path):
-    notebook = render.read(path)
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    assert dict(notebook.metadata.get("kernelspec", {})) in ({}, kernel)
+    text = "\n".join(cell.source for cell in code(notebook))
+    assert max(len(cell.source.splitlines()) for cell in code(notebook)) <= 35
+    assert "wsaed" in {i.split(".")[0] for i in re.findall(r"^(?:from|import) (\S+)", text, re.M)}
+    assert notebook.metadata.get("kernelspec", {}) in ({}, render.KERNEL["kernelspec"])
     assert not {"papermill", "widgets"} & set(notebook.metadata)
-    for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}, f"{cell.id}: {set(cell.metadata)}"
+    assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags"}
     assert not re.search(r"/(home|root|Users|tmp)/", path.read_text())
 
 
@@ -90,10 +80,9 @@ def test_compared_notebooks_are_executed(path):
     cells = [cell for cell in code(render.read(path)) if cell.source.strip()]
     counts = [cell.execution_count for cell in cells]
     assert counts == list(range(1, len(cells) + 1)), "run `make notebooks`"
-    for cell in cells:
-        for output in cell.outputs:
-            assert output.output_type != "error" and output.get("name") != "stderr", output
-            assert "image/svg+xml" not in output.get("data", {}), "nbval compares its random ids"
+    for output in (output for cell in cells for output in cell.outputs):
+        assert output.output_type != "error" and output.get("name") != "stderr", output
+        assert "image/svg+xml" not in output.get("data", {}), "nbval compares its random ids"
     assert path.stat().st_size < 600_000
     assert sum(bool(compared_outputs(cell)) for cell in cells) >= 3
 
@@ -102,16 +91,12 @@ def changed(output):
     """Change one letter or digit of what an output shows."""
 
     def spoil(text):
-        text = "".join(text)
         at = re.search(r"\w", text).start()
         return text[:at] + ("x" if text[at] != "x" else "y") + text[at + 1 :]
 
-    if "text" in output:
-        output["text"] = spoil(output["text"])
-    else:
-        for kind in output["data"]:
-            if kind.startswith("text/"):
-                output["data"][kind] = spoil(output["data"][kind])
+    where = output if "text" in output else output["data"]
+    for kind in [kind for kind in where if kind.startswith("text")]:
+        where[kind] = spoil("".join(where[kind]))
 
 
 def nbval(path):
@@ -125,10 +110,9 @@ def nbval(path):
 @each_compared
 def test_a_changed_output_makes_nbval_fail(path, tmp_path):
     """Up to the first compared output, so that it costs one kernel and not one training."""
-    notebook = render.read(path)
+    notebook, copy = render.read(path), tmp_path / path.name
     first = next(i for i, c in enumerate(notebook.cells) if compared_outputs(c))
     notebook.cells = notebook.cells[: first + 1]
-    copy = tmp_path / path.name
     nbformat.write(notebook, copy)
     done = nbval(copy)
     assert done.returncode == 0, done.stdout
@@ -151,26 +135,56 @@ def test_smoke_results_of_table_notebooks(path):
         assert not table.columns.duplicated().any() and "Unnamed: 0" not in table
 
 
-def test_what_a_cell_prints_in_a_row_is_one_output():
+def test_what_a_cell_prints_in_a_row_is_one_output_and_metadata_goes():
     def stream(text, kind="stdout"):
         return nbformat.v4.new_output("stream", name=kind, text=text)
 
-    figure = nbformat.v4.new_output("display_data", data={"text/plain": "a figure"})
+    new = nbformat.v4
+    data = {"data": {"text/plain": "a figure"}, "metadata": {"image/png": {"width": 9}}}
+    figure = new.new_output("display_data", **data)
     pieces = [stream("a"), stream("b"), stream("c", "stderr"), stream("d"), figure, stream("e")]
-    cell = nbformat.v4.new_code_cell("x", outputs=pieces)
-    cleaned = render.clean(nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell()]))
+    given = {"tags": ["injected-parameters"], "papermill": {"duration": 1.0}}
+    cells = [new.new_code_cell("x", outputs=pieces, metadata=given), new.new_markdown_cell("y")]
+    cells[1].metadata = {"tags": [], "papermill": {}}
+    cleaned = render.clean(new.new_notebook(cells=cells, metadata={"papermill": {"path": "/home"}}))
     assert [o.get("text") for o in cleaned.cells[0].outputs] == ["ab", "c", "d", None, "e"]
+    assert cleaned.metadata == render.KERNEL and not cleaned.cells[0].outputs[3].metadata
+    assert [dict(c.metadata) for c in cleaned.cells] == [{"tags": given["tags"]}, {}]
+    assert cleaned.cells[0].id == "injected-parameters"
 
 
-@pytest.mark.parametrize("paper", report.TITLES)
-def test_a_conclusion_asks_nothing_of_what_is_only_told(paper):
-    lines = report.conclusion(paper).splitlines()
-    asked = [line for line in lines if line.endswith((": met", ": not met"))]
-    assert asked and not any("needed :" in line for line in lines)
-    claims = report.claims(paper, report.committed(paper))
-    assert [line.split()[0] for line in lines[-len(claims) :]] == [c.name for c in claims]
-    shared = [line.partition(": ")[2] for line in lines if line.startswith("of all claims")]
-    for remark in {r for c in claims for r in c.remarks}:
-        assert sum(remark in line for line in lines) >= 1
-        assert (remark in shared) == (sum(remark in line for line in lines[-len(claims) :]) == 0)
-    assert report.conclusion("no_such_paper").startswith("No evidence records")
+CHANGES = [  # a file, what is written there (None: it is deleted), and whether that asks for a run
+    ("notebooks/secost/table_1.ipynb", "edited", True),
+    ("results/smoke/secost/table_1.md", None, True),
+    ("results/smoke/secost/table_1.csv", "edited", True),
+    ("results/smoke/joint_at_aed/records.json", "a claim is corrected over all papers", True),
+    ("results/smoke/secost/table_2.md", "another notebook's", False),
+    ("wsaed/plots.py", "ANOTHER = 1\n", True),
+    ("wsaed/plots.py", "# a comment\n", False),
+]
+
+
+@pytest.mark.parametrize(("file", "content", "anew"), CHANGES)
+def test_a_notebook_is_run_again_where_what_it_depends_on_has_changed(
+    tmp_path, monkeypatch, forget, file, content, anew
+):
+    """Running it is faked here; test_make.py runs some."""
+    for path in {path for path, *_ in CHANGES}:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    for module in (render, files, codes):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(render, "BUILD", tmp_path / ".build")
+    ran = []
+    monkeypatch.setattr(render, "render", lambda path, values, target, where: ran.append(where))
+    source = tmp_path / "notebooks/secost/table_1.ipynb"
+    target = tmp_path / "results/smoke/secost/table_1.ipynb"
+
+    def renew(width):
+        forget()
+        assert render.renew(source, {"width": width}, target) == ""
+        return len(ran)
+
+    assert [renew(2), renew(2), renew(3), renew(3)] == [1, 1, 2, 2]
+    (tmp_path / file).write_text(content) if content is not None else (tmp_path / file).unlink()
+    assert renew(3) == 2 + anew and ran[0] == "smoke/secost/table_1"

@@ -79,6 +79,7 @@ def test_a_table_has_a_row_a_row_and_leaves_empty_columns_out(df):
 def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path):
     p = dict(paper="secost", artefact="table_2", profile="smoke", saved=tmp_path, replicates=2)
     p |= dict(corpus="soundscapes", train_clips=8, test_clips=0)
+    report.style()
     made = pd.DataFrame({"a|b": ["x", ""], "f": [0.12345, np.nan]})
     kept = []
     for _ in range(2):
@@ -99,7 +100,7 @@ def test_panels_draw_the_replicates_and_the_paper_s_values(df):
     fig, axes = plt.subplots(1, 2)
     rows, printed = {"gl@esp": "GL", "pts@esp": "PTS"}, {"f1": {"gl@esp": 0.4, "pts@esp": 0.5}}
     plots.panels(axes[:1], df, rows, {"f1": "F1"}, printed, against="gl@esp")
-    drawn = {tuple(np.round(line.get_xdata(), 6)) for line in axes[0].get_lines()}
+    drawn = {tuple(np.round(np.array(line.get_xdata(), float), 6)) for line in axes[0].get_lines()}
     assert (10, 10) in drawn and (0, 0) in drawn  # replicates, in points
     assert any(np.allclose(x, (0, 10)) for x in drawn)  # the paper's own differences
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["GL", "PTS"]

@@ -1,8 +1,9 @@
-"""Restamp renews a digest only where a retrained replicate is equal to the bit."""
+"""Restamp renews a digest only where the laptop's runs are equal to the bit."""
 
 import json
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -15,68 +16,66 @@ from wsaed import restamp, runs
 def results(cache, tmp_path, monkeypatch):  # noqa: F811
     """A results folder with one committed record, and code that has changed since."""
     (record,) = runs.train([(spec(), 0)])
-    monkeypatch.setattr(restamp.code, "ROOT", tmp_path)
-    path = tmp_path / "results" / "laptop" / "secost" / "records.json"
+    paper = SimpleNamespace(
+        systems=lambda p: {"base": spec()},
+        artefacts=lambda profile: {"table_1": ["base"]},
+        replicates=lambda system, p, wanted: wanted,
+    )
+    for module in (restamp, runs):
+        monkeypatch.setattr(module, "PAPERS", {"secost": paper})
+    monkeypatch.setattr(restamp, "ROOT", tmp_path)
+    monkeypatch.delenv("BANK", raising=False)
+    path = tmp_path / "results" / "evidence" / "secost" / "records.json"
     runs.write_records(path, {("base", 0): {"system": "base"} | record})
     monkeypatch.setattr(runs, "code_digest", lambda s: "refactored")
     return path
 
 
-def test_equal_numbers_take_the_new_digest_and_keep_the_trained_run(results, capsys):
-    assert runs.stale(runs.read_records(results)) == ["base"]
-    restamp.main([])
-    assert "equal to the bit" in capsys.readouterr().out
-    assert (
-        runs.stale(runs.read_records(results)) == []
-        and runs.load(spec(), 0)["code"] == "refactored"
+def add(path, record, **changes):
+    """Another record beside the committed one, in its file or in another folder's."""
+    record = record | changes
+    runs.write_records(
+        path, runs.read_records(path) | {(record["system"], record["replicate"]): record}
     )
 
 
-def test_other_numbers_stay_stale(results):
-    stored = json.loads(results.read_text())
-    stored["records"][0]["scores"]["map_noisy"] += 1e-12
-    results.write_text(json.dumps(stored))
-    with pytest.raises(SystemExit, match="stale"):
-        restamp.main([])
-    assert runs.stale(runs.read_records(results)) == ["base"]
+def codes(path):
+    return [record["code"] for record in runs.read_records(path).values()]
 
 
-def test_what_still_older_code_made_is_not_vouched_for(results):
-    """Committed or cached, equal scores or not: another replicate of the same method and net."""
-    known = runs.read_records(results)
-    older = known["base", 0] | {"replicate": 1, "code": "older", "scores": {"map_noisy": 0.5}}
-    cached = restamp.corpora.cache_root() / "runs" / "an-older-run" / runs.RECORD
-    cached.parent.mkdir()
-    cached.write_text(json.dumps(older | {"replicate": 2}))
-    runs.write_records(results, known | {("base", 1): older})
-    with pytest.raises(SystemExit, match="stale"):
-        restamp.main([])
-    codes = [record["code"] for record in runs.read_records(results).values()]
-    assert codes == ["refactored", "older"]
-    assert json.loads(cached.read_text())["code"] == "older"
+def test_equal_numbers_take_the_new_digest_and_nothing_else_changes(results, tmp_path, capsys):
+    """Other replicates and the laptop's are renewed with it; what still older code made is not."""
+    before = runs.read_records(results)
+    add(results, before["base", 0], replicate=1, scores={"map_noisy": 0.25})
+    add(results, before["base", 0], replicate=2, code="older")
+    laptop, bank = (
+        tmp_path / f"results/{name}/secost/records.json" for name in ("laptop", "evidence-x")
+    )
+    for path in (laptop, bank):
+        add(path, before["base", 0])
+    restamp.main([])
+    assert capsys.readouterr().out == "secost.method:train, base: equal\n"
+    assert codes(results) == ["refactored", "refactored", "older"] and codes(laptop) == [
+        "refactored"
+    ]
+    assert codes(bank) == [before["base", 0]["code"]], "a bank's records need its sounds"
+    assert runs.read_records(results)["base", 0] | {"code": ""} == before["base", 0] | {"code": ""}
 
 
-def test_nothing_is_retrained_where_nothing_changed(results, monkeypatch):
-    made_by, before = runs.read_records(results)["base", 0]["code"], results.read_bytes()
+def test_nothing_is_trained_where_nothing_changed(results, monkeypatch):
+    (made_by,), before = codes(results), results.read_bytes()
     monkeypatch.setattr(runs, "code_digest", lambda s: made_by)
     monkeypatch.setattr(
-        runs, "train", lambda wanted, *a: [pytest.fail("retrained") for _ in wanted]
+        runs, "train", lambda wanted, title: [pytest.fail("trained") for _ in wanted]
     )
     restamp.main([])
     assert results.read_bytes() == before
 
 
-def test_what_cannot_be_retrained_here_stays_stale_and_is_told(results, monkeypatch):
-    monkeypatch.setattr(restamp, "available", lambda spec: False)
-    with pytest.raises(SystemExit, match="stale"):
-        restamp.main([])
-    assert runs.stale(runs.read_records(results)) == ["base"]
-
-
-def commit(folder, module: str | None = None):
+def commit(folder, module=None):
     """The project's module as a git repository in ``folder``; ``module`` gets a line more."""
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "wsaed", folder / "wsaed", ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "wsaed", folder / "wsaed", ignore=ignored)
     if module:
         with open(folder / "wsaed" / module, "a") as file:
             file.write("\nANOTHER = 1\n")
@@ -88,11 +87,7 @@ def commit(folder, module: str | None = None):
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 @pytest.mark.parametrize(
     ("changed", "drift", "told"),
-    [
-        (None, 0.0, restamp.ROUNDED),
-        (None, 1e-12, restamp.OTHER),
-        ("methods/secost.py", 0.0, restamp.UNPROVEN),
-    ],
+    [(None, 0.0, "equal"), (None, 1e-12, "differs"), ("secost/method.py", 0.0, "differs")],
 )
 def test_a_machine_that_rounds_otherwise_asks_the_older_code(
     results, tmp_path, monkeypatch, capsys, changed, drift, told
@@ -101,48 +96,19 @@ def test_a_machine_that_rounds_otherwise_asks_the_older_code(
     stored = json.loads(results.read_text())
     stored["records"][0]["scores"]["map_noisy"] += 0.01
     results.write_text(json.dumps(stored))
+    with pytest.raises(RuntimeError, match="no older code to compare with"):
+        restamp.main([])
     commit(tmp_path, changed)
-    train = runs.train
+    real = runs.train
 
     def today(wanted, title):
-        records = train(wanted, title)
-        return [
-            r | {"scores": r["scores"] | {"map_noisy": r["scores"]["map_noisy"] + drift}}
-            for r in records
-        ]
+        scores = [record["scores"] for record in real(wanted, title)]
+        drifted = [s | {"map_noisy": s["map_noisy"] + drift} for s in scores]
+        return [{"code": "refactored", "scores": s} for s in drifted]
 
     monkeypatch.setattr(runs, "train", today)
-    if told == restamp.ROUNDED:
-        restamp.main([])
-    else:
-        with pytest.raises(SystemExit, match="stale"):
-            restamp.main([])
-    assert told in capsys.readouterr().out
+    restamp.main([])
+    assert capsys.readouterr().out == f"secost.method:train, base: {told}\n"
     (kept,) = runs.read_records(results).values()
     assert kept["scores"] == stored["records"][0]["scores"]
-    assert (kept["code"] == "refactored") == (told == restamp.ROUNDED)
-
-
-def test_each_kind_of_run_needs_a_proof_of_its_own(monkeypatch):
-    """Sizes and weights may differ; another option, a weight of 0 or a bank is another kind."""
-    monkeypatch.setattr(runs, "code_digest", lambda s: "today's")
-    monkeypatch.setattr(restamp, "available", lambda s: True)
-    corpus, pair = spec()["corpus"], {"teachers": [spec()]}
-    kinds = [
-        [spec(), spec(epochs=9), spec(corpus=corpus | {"train": 99})],
-        [spec(smoothing=0.1), spec(smoothing=0.2)],
-        [spec(alpha=[0.3, 0.7], **pair), spec(alpha=[0.2, 0.8], **pair)],
-        [spec(alpha=[0.0, 1.0], **pair)],
-        [spec(corpus=corpus | {"bank": "esc10"})],
-        [spec(net=spec()["net"] | {"pool": "average"})],
-        [spec(front_end="secost")],
-    ]
-    records = [
-        {"spec": s, "replicate": r, "code": "older"} for kind in kinds for r, s in enumerate(kind)
-    ]
-    found = restamp.proofs(records)
-    assert [record["spec"] for record in found.values()].count(spec()) == 1
-    assert len(found) == len(kinds)
-    assert {json.dumps(record["spec"]) for record in found.values()} == {
-        json.dumps(kind[0]) for kind in kinds
-    }
+    assert (kept["code"] == "refactored") == (told == "equal")

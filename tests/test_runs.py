@@ -8,21 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
-from wsaed import runs
-from wsaed.methods import secost
-from wsaed.methods.secost import cascade
+from wsaed import parameters, runs
+from wsaed.secost import method
+from wsaed.secost.method import cascade
 
 CORPUS = {"name": "soundscapes", "shape": "ontology", "train": 24, "validation": 8, "test": 16}
+NET = {"name": "secost.net:WelsNet", "width": 0.125}
 
 
 def spec(epochs=2, **changes):
     return {
-        "method": "secost",
-        "net": {"name": "wels_net", "width": 0.125},
+        "method": "secost.method:train",
+        "net": NET,
         "corpus": CORPUS,
         "front_end": "secost_50ms",
         "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
@@ -34,99 +36,112 @@ def spec(epochs=2, **changes):
 def features(tmp_path_factory):
     """A cache that already holds the features, so that tests pay for them once."""
     cache = tmp_path_factory.mktemp("cache")
-    start(cache, spec(epochs=1)).wait(120)
+    start(cache, spec(epochs=1)).wait(240)
     return cache / "features"
 
 
 @pytest.fixture
 def cache(tmp_path, features, monkeypatch):
     (tmp_path / "features").symlink_to(features)
-    monkeypatch.setenv("CACHE", str(tmp_path))
-    monkeypatch.setenv("JOBS", "1")
-    monkeypatch.setenv("HEADLESS", "1")
+    for name, value in {"CACHE": str(tmp_path), "JOBS": "1", "HEADLESS": "1"}.items():
+        monkeypatch.setenv(name, value)
     return tmp_path
+
+
+def other_cache(cache):
+    """A second cache, with the features of the first."""
+    (cache / "other").mkdir()
+    (cache / "other" / "features").symlink_to(cache / "features")
+    return str(cache / "other")
 
 
 def start(cache, *specs, **environment):
     call = "import json, sys; from wsaed import runs; "
-    call += "runs.train([(s, 0) for s in json.load(sys.stdin)])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", call],
-        stdin=subprocess.PIPE,
+    call += "runs.train([(s, 0) for s in json.loads(sys.argv[1])])"
+    return subprocess.Popen(
+        [sys.executable, "-c", call, json.dumps(specs)],
         stderr=subprocess.PIPE,
-        text=True,
         cwd=ROOT,
         start_new_session=True,
         env=os.environ | {"CACHE": str(cache), "JOBS": "1", "HEADLESS": "1"} | environment,
     )
-    process.stdin.write(json.dumps(specs))
-    process.stdin.close()
-    process.stdin = None
-    return process
 
 
-def epochs_told(home):
-    lines = (home / "progress.jsonl").read_text().splitlines()
-    return [json.loads(line)["epoch"] for line in lines]
+def told(home):
+    """The epochs that a run has told of, in its folder or where it is being made."""
+    paths = (path / "progress.jsonl" for path in (home, home.with_name(home.name + ".partial")))
+    lines = next((path.read_text().splitlines() for path in paths if path.exists()), [])
+    return [json.loads(line)["epoch"] for line in lines if line.endswith("}")]
 
 
-def test_killed_at_random_moments_it_ends_in_the_same_numbers(cache, tmp_path):
-    wanted = spec(epochs=40)
-    rng, kills = random.Random(0), 0
-    while runs.load(wanted, 0) is None and kills < 60:
+def until(condition, seconds=240):
+    deadline = time.time() + seconds
+    while not condition() and time.time() < deadline:
+        time.sleep(0.02)
+    assert condition()
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_numbers(cache, monkeypatch):
+    wanted, rng = spec(epochs=40), random.Random(0)
+    home = runs.folder(wanted, 0)
+    for _ in range(3):
         process = start(cache, wanted, CHECKPOINT_SECONDS="0")
-        try:
-            # long enough to come up, short enough that the run never ends in one go
-            process.wait(rng.uniform(2.0, 3.5) if kills < 6 else 120)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-    interrupted = runs.load(wanted, 0)
-    told = epochs_told(runs.folder(wanted, 0))
-    os.environ["CACHE"] = str(tmp_path / "other")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "features").symlink_to(cache / "features")
-    whole = runs.train([(wanted, 0)])[0]
-    assert kills >= 3, "the kills came too late to test anything"
-    assert max(told) == 40 and len(told) < 40 * (kills + 1), "it never went on from a checkpoint"
-    assert interrupted["scores"] == whole["scores"]
+        more = len(told(home)) + rng.randint(1, 8)
+        until(lambda: len(told(home)) >= more)  # noqa: B023 - called within this turn
+        time.sleep(rng.uniform(0, 0.1))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert runs.load(wanted, 0) is None, "killed too late"
+    home.with_name(f"{home.name}.partial").joinpath(".checkpoint.7.partial.pt").touch()
+    assert start(cache, wanted).wait(240) == 0
+    assert max(told(home)) == 40 and len(told(home)) < 80, "it never went on from a checkpoint"
+    assert not list(home.glob(".*")), "half a file stayed"
+    interrupted = runs.load(wanted, 0)["scores"]
+    monkeypatch.setenv("CACHE", other_cache(cache))
+    assert runs.train([(wanted, 0)])[0]["scores"] == interrupted
 
 
 def test_two_processes_that_want_one_run_train_it_once(cache):
     wanted = spec(epochs=3)
     both = [start(cache, wanted), start(cache, wanted)]
-    assert [process.wait(120) for process in both] == [0, 0]
-    assert epochs_told(runs.folder(wanted, 0)) == [1, 2, 3]
+    assert [process.wait(240) for process in both] == [0, 0]
+    assert told(runs.folder(wanted, 0)) == [1, 2, 3]
 
 
-def test_a_worker_whose_parent_died_stops(cache):
-    wanted = [spec(epochs=2000, draw=d) for d in (0, 1)]
-    process = start(cache, *wanted, JOBS="2")
-    homes = [runs.folder(w, 0) for w in wanted]
-    partials = [home.with_name(home.name + ".partial") / "progress.jsonl" for home in homes]
-    deadline = time.time() + 60
-    while not all(p.exists() for p in partials) and time.time() < deadline:
-        time.sleep(0.2)
+@pytest.mark.parametrize(("epochs", "many"), [(2000, 2), (1, 16)])
+def test_workers_end_with_their_parent(cache, epochs, many):
+    """Within a long run, and between two of those that are left."""
+    every = [spec(epochs, draw=k) for k in range(many)]
+    process = start(cache, *every, JOBS="2")
+    until(lambda: sum(bool(told(runs.folder(s, 0))) for s in every) >= 2)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(5)
-    before = [p.read_text() for p in partials]
-    time.sleep(2)
-    assert [p.read_text() for p in partials] == before, "an orphan is still training"
+    count = len(list(cache.glob("runs/*/record.json")))
+
+    def alone():
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+
+    try:
+        until(alone, 120)
+    finally:
+        if not alone():
+            os.killpg(process.pid, signal.SIGKILL)
+    finished = len(list(cache.glob("runs/*/record.json")))
+    assert finished <= min(count + 2, many - 2)  # what was in its last epoch may end
 
 
-def test_the_same_replicate_gives_the_same_record(cache, tmp_path, monkeypatch):
-    first = runs.train([(spec(), 1)])[0]["scores"]
-    monkeypatch.setenv("CACHE", str(tmp_path / "other"))
-    assert runs.train([(spec(), 1)])[0]["scores"] == first
-    assert runs.train([(spec(), 2)])[0]["scores"] != first
+def test_the_same_replicate_gives_the_same_record(cache, monkeypatch):
+    first, other = (runs.train([(spec(), r)])[0]["scores"] for r in (1, 2))
+    monkeypatch.setenv("CACHE", str(cache / "empty"))
+    assert runs.train([(spec(), 1)])[0]["scores"] == first != other
 
 
 def test_teachers_are_trained_first_and_shared(cache):
     stages = cascade(spec(), [0.3, 0.2])
-    depth = [len(wave) for wave in runs.waves([(stages[2], 0), (stages[1], 0)])]
-    assert depth == [1, 1, 1]
+    assert [len(wave) for wave in runs.waves([(stages[2], 0), (stages[1], 0)])] == [1, 1, 1]
     runs.train([(stages[2], 0)])
     assert all(runs.load(s, 0) for s in stages) and runs.waves([(stages[2], 0)]) == []
     shutil.rmtree(runs.folder(stages[1], 0))  # what is finished needs its teacher no more
@@ -143,7 +158,7 @@ def test_a_teacher_with_a_replicate_of_its_own_is_one_run_for_all_students(cache
         trained.append((spec, replicate, teachers))
         return {}
 
-    monkeypatch.setattr(secost, "train", train)
+    monkeypatch.setattr(method, "train", train)
     students = [(one, r) for r in (1, 2, 3)]
     assert runs.waves(students) == [[(base, 0)], students]
     assert len(runs.waves([(student, r) for r in (1, 2, 3)])[0]) == 3  # without the key
@@ -168,143 +183,126 @@ def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
 
 
 def test_a_failing_run_is_one_line_that_names_it(cache):
-    bad = spec(net={"name": "wels_net", "width": 0.125, "pool": "median"})
-    with pytest.raises(RuntimeError, match=r"the run secost .* failed: ") as error:
-        runs.train([(bad, 0)])
+    with pytest.raises(RuntimeError, match=r"the run secost.method:train .* failed: ") as error:
+        runs.train([(spec(net=NET | {"pool": "median"}), 0)])
     assert "\n" not in str(error.value)
 
 
 def test_an_interrupted_run_is_never_read(cache):
-    home = runs.folder(spec(), 0)
-    partial = home.with_name(home.name + ".partial")
+    partial = runs.folder(spec(), 0).with_suffix(".partial")
     partial.mkdir(parents=True)
     (partial / runs.RECORD).write_text('{"scores": {"map_noi')
     assert runs.load(spec(), 0) is None
     assert runs.train([(spec(), 0)])[0]["scores"]["map_noisy"] > 0
 
 
-def test_records_go_on_replicate_by_replicate(cache, tmp_path, monkeypatch):
-    systems = {"base": spec()}
-    parts = {"systems": lambda p: systems, "replicates": lambda name, p, wanted: wanted}
-    module = type("paper", (), {k: staticmethod(f) for k, f in parts.items()})
-    monkeypatch.setitem(sys.modules, "wsaed.papers.fake", module)
-    path = tmp_path / "results" / "records.json"
-    first = runs.collect("fake", ["base"], {}, 1, path)
-    trained = []
-    real = runs.train
-    monkeypatch.setattr(runs, "train", lambda w, t: trained.append(w) or real(w, t))
-    both = runs.collect("fake", ["base"], {}, 2, path)
-    assert [r for wave in trained for _, r in wave] == [1]
-    assert both["base", 0]["scores"] == first["base", 0]["scores"]
+# Records in a folder of results: who is trained, what is written. Training itself is faked here.
+
+
+LAB = {"one": "BANK", "two": "DESED"}  # two papers, and what their paper profile needs
+BOTH = [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    lab = SimpleNamespace(trained=[], broken=None, home=tmp_path, finished={})
+    lab.systems = {paper: {"a": spec(draw=0), "b": spec(draw=1)} for paper in LAB}
+
+    def paper(name):
+        return SimpleNamespace(
+            NEEDS=(LAB[name],),
+            systems=lambda p: lab.systems[name],
+            replicates=lambda system, p, wanted: wanted,
+            artefacts=lambda profile: {"table_1": ["a"], "table_2": list(lab.systems[name])},
+        )
+
+    def train(wanted, title):
+        new = [(s, r) for s, r in wanted if runs.key(s, r) not in lab.finished]
+        lab.trained.append(sorted({r for _, r in new}))
+        for s, r in new:
+            if (s, r) == lab.broken:
+                raise RuntimeError("the run failed")
+            made = {"code": runs.code_digest(s), "data": "", "versions": {}, "cost": {"seconds": 1}}
+            made |= {"spec": s, "replicate": r, "scores": {"map": s["draw"] + r / 10}}
+            lab.finished[runs.key(s, r)] = made
+
+    def chosen(paper, profile, replicates):
+        return {"profile": profile, "replicates": replicates or 2}
+
+    monkeypatch.setattr(runs, "PAPERS", {name: paper(name) for name in LAB})
+    monkeypatch.setattr(runs, "load", lambda s, r: lab.finished.get(runs.key(s, r)))
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(parameters, "chosen", chosen)
+    monkeypatch.setattr(parameters, "file", lambda paper, profile: ROOT / "params" / profile)
+    lab.run = lambda *options: runs.main([*options, "--results", str(tmp_path)])
+    lab.kept = lambda paper: list(runs.read_records(tmp_path / paper / runs.RECORDS))
+    return lab
+
+
+def test_committed_records_come_first_then_the_cache_then_training(lab):
+    lab.run()
+    assert lab.trained == [[0], [1]], "not a replicate of all papers before the next"
+    assert lab.kept("one") == lab.kept("two") == BOTH
+    lab.finished.clear()
+    lab.run()
+    p = {"profile": "laptop", "replicates": 3}
+    found = runs.records("one", ["a"], p, lab.home / "one")
+    assert lab.trained[2:] == [[], [], [], [], [2]], "what is committed was trained again"
+    assert found.keys() == {("a", r) for r in range(3)} and found["a", 1]["scores"] == {"map": 0.1}
+    assert lab.kept("one") == BOTH, "a notebook changed what is committed"
+    assert runs.records("one", ["a"], p).keys() == found.keys()
+    assert lab.trained[7:] == [[0], [1], []], "without a folder the cache alone counts"
+    lab.finished.clear()
+    lab.run("--anew")
+    assert lab.trained[10:] == [[0], [1]] and lab.kept("one") == BOTH
+
+
+def test_fewer_replicates_keep_the_others_while_their_specs_are_today_s(lab, monkeypatch):
+    lab.run()
+    lab.systems["one"] = {"a": spec(draw=0), "b": spec(draw=7)}
+    lab.run("--replicates", "1")
+    assert lab.kept("one") == [("a", 0), ("a", 1), ("b", 0)], "a record of another spec stayed"
+    del lab.systems["two"]["b"]
+    lab.run("two/table_1", "--replicates", "3")
+    assert lab.kept("two") == [("a", 0), ("a", 1), ("a", 2)], "a dropped system stayed"
+    path = lab.home / "one" / runs.RECORDS
     assert runs.stale(runs.read_records(path)) == []
-    systems["base"] = spec(epochs=1)
-    other = runs.collect("fake", ["base"], {}, 1, path)
-    assert list(runs.read_records(path)) == [("base", 0)], "a record of another spec stayed"
-    assert other["base", 0]["spec"] == spec(epochs=1)
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert runs.stale(runs.read_records(path)) == ["base"]
+    assert runs.stale(runs.read_records(path)) == ["a", "b"]
 
 
-def test_evidence_takes_each_replicate_through_all_papers(tmp_path, monkeypatch):
-    calls, written = [], []
-
-    def collect(paper, names, p, replicates, resume):
-        calls.append((paper, replicates))
-        return {("base", r): r for r in range(replicates)}
-
-    monkeypatch.setattr(runs, "collect", collect)
-    monkeypatch.setattr(runs, "write_records", lambda path, records: written.append(len(records)))
-    runs.main(["--profile", "evidence", "--resume", "--results", str(tmp_path)])
-    papers = sorted({paper for paper, _ in calls})
-    assert len(papers) == 4
-    assert calls == [(paper, count) for count in range(1, 11) for paper in papers]
-    assert written == [10] * 4, "a file was cut to the replicates of a round"
+def test_a_failed_run_of_one_paper_leaves_the_others_theirs(lab):
+    lab.systems["two"]["b"], lab.broken = spec(draw=8), (spec(draw=8), 1)
+    with pytest.raises(RuntimeError, match="the run failed"):
+        lab.run()
+    assert lab.kept("one") == BOTH and lab.kept("two") == [("a", 0), ("b", 0)]
 
 
-def test_evidence_of_fewer_replicates_keeps_the_others(tmp_path, monkeypatch):
-    row = dict(code="", data="", versions={}, scores={}, spec={})
-    committed = {("base", r): row | {"system": "base", "replicate": r} for r in range(5)}
-    committed |= {("dropped", 4): row | {"system": "dropped", "replicate": 4}}
-    other = {"system": "smoothed", "spec": {"other": "sizes"}}
-    committed |= {("smoothed", r): row | other | {"replicate": r} for r in (0, 4)}
-    path = tmp_path / "secost" / "records.json"
-    runs.write_records(path, committed)
-
-    def collect(paper, names, p, replicates, resume):
-        new = {"smoothed": {"spec": {"new": "sizes"}}}
-        known = {k: v for k, v in committed.items() if k[0] in names and k[1] < replicates}
-        return {k: v | new.get(k[0], {}) for k, v in known.items()}
-
-    monkeypatch.setattr(runs, "collect", collect)
-    options = ["--profile", "evidence", "--results", str(tmp_path), "--replicates", "2"]
-    runs.main([*options, "--resume"])
-    found = runs.read_records(path)
-    assert list(found) == [*(("base", r) for r in range(5)), ("smoothed", 0)]
-    assert found["smoothed", 0]["spec"] == {"new": "sizes"}, "a record of another spec stayed"
-    monkeypatch.setattr(runs, "train", lambda wanted, title: None)
-    runs.main(options)
-    assert list(runs.read_records(path)) == [("base", 0), ("base", 1), ("smoothed", 0)]
+def test_the_papers_whose_corpora_are_given_and_the_notebooks_to_run(lab, monkeypatch, capsys):
+    for name in LAB.values():
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="two, which needs DESED=folder"):
+        lab.run("--profile", "paper")
+    assert runs.papers_of("gpu").keys() == LAB.keys()
+    monkeypatch.setenv("BANK", "folder")
+    lab.run("--profile", "paper")
+    assert capsys.readouterr().err == "left out: two, which needs DESED=folder\n"
+    assert lab.kept("one") == BOTH and lab.kept("two") == []
+    with pytest.raises(ValueError, match="one/tabel_1 is no table or figure"):
+        lab.run("one/tabel_1")
 
 
-def test_an_unknown_artefact_is_named(tmp_path):
-    with pytest.raises(ValueError, match="secost/tabel_2 is no table or figure"):
-        runs.main(["secost/tabel_2", "--profile", "smoke", "--results", str(tmp_path)])
-
-
-def test_the_runs_of_all_papers_train_together(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(runs, "train", lambda wanted, title: calls.append(wanted))
-    monkeypatch.setattr(runs, "collect", lambda *rest: {})
-    runs.main(["--profile", "smoke", "--results", str(tmp_path)])
-    (wanted,) = calls
-    assert {"secost", "joint", "pseudolabel", "two_student"} <= {s["method"] for s, _ in wanted}
-    runs.main(["secost/table_2", "--profile", "smoke", "--results", str(tmp_path)])
-    assert {"secost"} == {s["method"] for s, _ in calls[1]} - {"ensemble"}
-
-
-def test_a_failed_run_of_one_paper_leaves_the_others_their_records(tmp_path, monkeypatch):
-    def fails(wanted, title):
-        raise RuntimeError("the run joint failed")
-
-    def load(one, replicate):
-        return None if one["method"] == "joint" else {"scores": {}}
-
-    kept = []
-    monkeypatch.setattr(runs, "train", fails)
-    monkeypatch.setattr(runs, "load", load)
-    monkeypatch.setattr(runs, "collect", lambda paper, *rest: {("base", 0): paper})
-    monkeypatch.setattr(runs, "write_records", lambda path, records: kept.append(path.parent.name))
-    with pytest.raises(RuntimeError, match="joint"):
-        runs.main(["--profile", "smoke", "--results", str(tmp_path)])
-    assert kept == ["mixed_tsd", "secost", "shallow_student"]
-
-
-def test_an_unknown_profile_is_one_line():
-    command = [sys.executable, "-m", "wsaed.runs", "secost/table_2", "--profile", "nothing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode and "nothing" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_workers_with_runs_left_end_with_their_parent(cache):
-    every = [spec(epochs=1, draw=k) for k in range(16)]
-    process = start(cache, *every, JOBS="2")
-    group, finished = os.getpgid(process.pid), lambda: len(list(cache.glob("runs/*/record.json")))
-    while not finished():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    count, deadline = finished(), time.time() + 60
-    while time.time() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.1)
-    else:
-        os.killpg(group, signal.SIGKILL)
-        pytest.fail("workers live on without their parent")
-    assert finished() <= count + 2 < len(every)  # what was in its last epoch may end
+def test_all_four_papers_train_together_and_an_unknown_profile_is_named(tmp_path, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(runs, "train", lambda runs, title: wanted.append(runs))
+    monkeypatch.setattr(runs, "load", lambda spec, replicate: None)
+    for arguments in ([], ["secost/table_2"]):
+        runs.main([*arguments, "--profile", "smoke", "--results", str(tmp_path)])
+    packages = [{s["method"].partition(".")[0] for s, _ in every} for every in wanted]
+    assert packages == [{"secost", "joint", "shallow", "tsd"}, {"secost"}]
+    with pytest.raises(ValueError, match="no params/nothing/; there are evidence, ") as error:
+        runs.main(["--profile", "nothing"])
+    assert "\n" not in str(error.value)
 
 
 def test_the_costs_beside_the_records_are_of_these_records(tmp_path):

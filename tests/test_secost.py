@@ -1,53 +1,193 @@
-"""One stage of SeCoST as a run: what it learns from, what it keeps, what it scores."""
+"""SeCoST: equations 1 to 7 against loops over their cells, stages as runs, systems."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from test_runs import cache, features, spec  # noqa: F401 - fixtures
 
-from wsaed import corpora, nets, runs
+from wsaed import corpora, nets, parameters, runs, tagging, training
 from wsaed.features import FRONT_ENDS
-from wsaed.methods import secost, tagging
-from wsaed.papers import secost as paper
+from wsaed.secost import method
+from wsaed.secost import systems as paper
+from wsaed.secost.method import binary_cross_entropy, mixed_target
+
+CLIPS, CLASSES = 7, 5
+ALPHAS = [[1.0], [0.0, 1.0], [0.05, 0.95], [0.3, 0.7], [0.3, 0.35, 0.35], [0.0, 0.2, 0.5, 0.3]]
+
+
+@pytest.fixture
+def case():
+    """p, y, y_hat: (clips, classes) float64, p and y_hat off the edges, y hard."""
+    rng = np.random.default_rng(3)
+    p, y_hat = rng.uniform(0.02, 0.98, (2, CLIPS, CLASSES))
+    y = (rng.random((CLIPS, CLASSES)) < 0.3).astype(float)
+    return torch.tensor(p), torch.tensor(y), torch.tensor(y_hat)
+
+
+def l(p_i, y_i):  # noqa: E743 - the paper's letter
+    return -y_i * math.log(p_i) - (1 - y_i) * math.log(1 - p_i)
+
+
+def odds(p_i):
+    return math.log((1 - p_i) / p_i)
+
+
+def cells(term, *arrays):
+    """``term`` of each cell's values, in the arrays' shape."""
+    found = [term(*cell) for cell in zip(*(a.flatten().tolist() for a in arrays), strict=True)]
+    return torch.tensor(found, dtype=torch.float64).reshape(arrays[0].shape)
+
+
+def mean(term, *arrays):
+    """The sum over the classes divided by |C|, then the mean over clips."""
+    by_clip = cells(term, *arrays).sum(1) / arrays[0].shape[1]
+    return float(by_clip.sum() / len(by_clip))
+
+
+def loss(p, y):
+    return float(binary_cross_entropy(torch.as_tensor(p), torch.as_tensor(y)))
+
+
+def equal(a, b):
+    assert a == pytest.approx(b, abs=1e-12)
+
+
+def test_equation_1_is_the_mean_over_classes_and_clips(case):
+    p, y, y_hat = case
+    equal(loss(p, y), mean(l, p, y))
+    equal(loss(p, y_hat), mean(l, p, y_hat))  # a soft target
+    equal(loss(p, y), np.mean([loss(p[i : i + 1], y[i : i + 1]) for i in range(CLIPS)]))
+    for target in (0.0, 0.25, 1.0):
+        equal(loss(torch.full_like(p, 0.5), torch.full_like(p, target)), math.log(2))
+
+
+def test_equation_1_stays_finite_at_the_ends():
+    """A sigmoid in float32 gives exactly 1 from a logit of 17 on: the logarithm is cut at -100."""
+    assert loss([[1.0, 0.0]], [[1.0, 0.0]]) == 0
+    assert loss([[0.0, 1.0]], [[1.0, 0.0]]) == 100
+    p = torch.sigmoid(torch.tensor([[40.0, -200.0]], requires_grad=True))
+    binary_cross_entropy(p, torch.tensor([[0.0, 1.0]])).backward()
+
+
+def test_a_soft_target_is_the_optimum_and_its_entropy_the_least_loss(case):
+    p, y, y_hat = case
+    y_bar = mixed_target(y, [y_hat], [0.3, 0.7])
+    best = y_bar.clone().requires_grad_()
+    least = binary_cross_entropy(best, y_bar)
+    least.backward()
+    assert best.grad.abs().max() < 1e-12
+    equal(least.item(), mean(l, y_bar, y_bar))
+    for step in (-0.01, 0.01):
+        assert loss((y_bar + step).clip(0.001, 0.999), y_bar) > least.item()
+    logit = torch.logit(p).requires_grad_()  # by the logit the slope is output minus target
+    binary_cross_entropy(torch.sigmoid(logit), y_bar).backward()
+    torch.testing.assert_close(logit.grad * y.numel(), p - y_bar, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_equations_2_3_4_6_and_7_with_any_number_of_teachers(case, alpha):
+    p, y, y_hat = case
+    teachers = [y_hat**k for k in range(1, len(alpha))]
+    y_bar = mixed_target(y, teachers, alpha)
+    mixed = cells(lambda *y_k: sum(a * v for a, v in zip(alpha, y_k, strict=True)), y, *teachers)
+    torch.testing.assert_close(y_bar, mixed, atol=1e-12, rtol=0)
+    assert y_bar.min() >= 0 and y_bar.max() <= 1
+
+    def seven(p, y, *y_hats):
+        taught = sum(a * v * odds(p) for a, v in zip(alpha[1:], y_hats, strict=True))
+        return l(p, alpha[0] * y) + taught
+
+    split = method.class_losses(p, y, teachers, alpha)
+    torch.testing.assert_close(split, cells(seven, p, y, *teachers), atol=1e-12, rtol=0)
+    torch.testing.assert_close(split, cells(l, p, y_bar), atol=1e-12, rtol=0)
+    equal(loss(p, y_bar), split.mean().item())
+
+
+def test_equation_3_as_printed_lacks_a_logarithm(case):
+    p, y, y_hat = case
+    printed = mean(
+        lambda p, y, t: -0.3 * y * p - (1 - 0.3 * y) * math.log(1 - p) + 0.7 * t * odds(p), *case
+    )
+    left = method.class_losses(p, y, [y_hat], [0.3, 0.7]).mean().item()
+    assert abs(left - printed) > 0.05
+    equal(left, printed + mean(lambda p, y: -0.3 * y * (math.log(p) - p), p, y))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05, 0.3, 0.9])
+def test_equation_5_holds_with_its_sign_turned_and_fails_as_printed(case, alpha):
+    p, y, y_hat = case
+    left = loss(p, mixed_target(y, [y_hat], [alpha, 1 - alpha]))
+    second = (1 - alpha) * mean(lambda p, y, t: (t - y) * odds(p), *case)
+    equal(left, loss(p, y) + second)
+    equal(left, method.loss_by_mistakes(p, y, y_hat, alpha).item())
+    printed = loss(p, y) - second
+    equal(abs(left - printed), abs(2 * second))
+    assert abs(left - printed) > 0.05 * (1 - alpha)
+
+
+def test_equation_5_as_printed_pushes_away_from_the_teacher():
+    """A missing label (y = 0), a teacher who hears the event: the printed loss falls to p = 0."""
+    p = torch.tensor([1e-2, 1e-4, 1e-8], dtype=torch.float64)
+    printed = -torch.log(1 - p) + 0.7 * (0 - 0.9) * torch.log((1 - p) / p)
+    assert torch.all(printed.diff() < 0) and printed[-1] < -10
+    assert loss(p, torch.full_like(p, 0.63)) > -math.log(0.5)
+
+
+def test_two_equal_teachers_are_one_that_averages_and_smoothing_is_one_that_knows_nothing(case):
+    _, y, a = case
+    both, one = mixed_target(y, [a, a**2], [0.4, 0.3, 0.3]), [(a + a**2) / 2]
+    torch.testing.assert_close(both, mixed_target(y, one, [0.4, 0.6]), atol=1e-12, rtol=0)
+    smooth = method.smoothed_labels(y, 0.1)
+    nothing = [torch.full_like(y, 0.5)]
+    torch.testing.assert_close(smooth, mixed_target(y, nothing, [0.9, 0.1]), atol=1e-12, rtol=0)
+    assert torch.equal(method.smoothed_labels(y, 0.0), y)
+
+
+NO_MIX = [[], [1.0], [0.3, 0.3], [0.6, 0.6], [1.2, -0.2], [-0.1, 1.1], [0.3, 0.4, 0.3]]
+
+
+@pytest.mark.parametrize("alpha", [*NO_MIX, [0.5, 0.501], [math.nan, 0.5]])
+def test_weights_that_are_no_convex_mix_are_refused_in_one_line(case, alpha):
+    with pytest.raises(ValueError, match="alpha must hold 2 weights") as error:
+        mixed_target(case[1], [case[2]], alpha)
+    assert "\n" not in str(error.value) and str(alpha) in str(error.value)
 
 
 def test_a_cascade_nests_and_never_starts_from_its_teacher():
-    stages = secost.cascade(spec(), paper.VARIABLE)
+    stages = method.cascade(spec(), paper.VARIABLE)
     assert [s["draw"] for s in stages] == [0, 1, 2, 3, 4, 5]
     assert [s["alpha"] for s in stages[1:]] == [[a, 1 - a] for a in paper.VARIABLE]
     assert all(stages[k]["teachers"] == [stages[k - 1]] for k in range(1, 6))
 
 
 def test_the_target_mixes_the_annotated_labels_never_an_earlier_target(tmp_path):
+    """Algorithm 1, line 3; a teacher's outputs are stored as float16."""
     y = np.array([[1, 0, 0], [0, 1, 1]], np.float32)
     teacher = np.array([[0.5, 0.25, 0], [0.125, 1, 0.75]], np.float16)
     np.save(tmp_path / "train.npy", teacher)
-    stage = secost.stage(spec(), [spec()], [0.25, 0.75], draw=1)
-    expected = 0.25 * y + 0.75 * teacher.astype(np.float32)
-    assert secost.target(stage, y, [tmp_path]) == pytest.approx(expected, abs=1e-7)
-    assert (secost.target(spec(), y, []) == y).all()
+    stage = method.stage(spec(), [spec()], [0.25, 0.75], draw=1)
+    y_bar = method.target(stage, y, [tmp_path])
+    assert y_bar == pytest.approx(0.25 * y + 0.75 * teacher.astype(np.float32), abs=1e-7)
+    assert y_bar.dtype == np.float32 and (method.target(spec(), y, []) == y).all()
+    assert np.allclose(method.target({"smoothing": 0.2}, y, []), 0.8 * y + 0.1)
 
 
 def test_a_run_keeps_weights_that_give_its_outputs_again(cache):  # noqa: F811
-    stages = secost.cascade(spec(), [0.3])
-    base, student = runs.train([(s, 0) for s in stages])
-    home = runs.folder(stages[0], 0)
-    corpus = corpora.load(spec()["corpus"], 0)
-    net = nets.trained(spec(), len(corpus.labels), home)
+    stages = method.cascade(spec(), [0.3])
+    base, student = (record["scores"] for record in runs.train([(s, 0) for s in stages]))
+    home, corpus = runs.folder(stages[0], 0), corpora.load(spec()["corpus"], 0)
     x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_50ms"])[:])
-    again = tagging.predict(net, x)
+    _, again = training.predict(nets.trained(spec(), len(corpus.labels), home), x)
     assert np.load(home / "test.npy") == pytest.approx(again, abs=1e-3)
     # a student's target lies between the labels and what its teacher said
-    assert student["scores"]["target_map_clean"] != base["scores"]["target_map_clean"]
-    assert len(base["scores"]["ap_noisy"]) == len(corpus.labels) == 60
-
-
-def test_classes_without_positives_are_skipped_and_counted(cache):  # noqa: F811
-    (record,) = runs.train([(spec(), 0)])
-    labels = corpora.load(spec()["corpus"], 0)["test"].clip_labels
-    absent = int((labels.sum(0) == 0).sum())
-    assert absent and record["scores"]["skipped_noisy"] == absent
-    assert sum(ap is None for ap in record["scores"]["ap_noisy"]) == absent
+    assert student["target_map_clean"] != base["target_map_clean"]
+    # classes without positives are skipped and counted
+    absent = int((corpus["test"].clip_labels.sum(0) == 0).sum())
+    assert absent and base["skipped_noisy"] == absent
+    assert sum(ap is None for ap in base["ap_noisy"]) == absent
+    assert len(base["ap_noisy"]) == len(corpus.labels) == 60
 
 
 def test_what_a_teacher_knows_of_missing_labels():
@@ -56,30 +196,28 @@ def test_what_a_teacher_knows_of_missing_labels():
     noisy = clean * (rng.random(clean.shape) < 0.7)
     split = type("Split", (), {"clip_labels": noisy, "clean_labels": clean})
     assert tagging.missing_positive_auc(split, clean) == 1
-    assert tagging.missing_positive_auc(split, rng.random(clean.shape)) == pytest.approx(
-        0.5, abs=0.1
-    )
+    guess = tagging.missing_positive_auc(split, rng.random(clean.shape))
+    assert guess == pytest.approx(0.5, abs=0.1)
     # outputs that equal the noisy labels are constant where labels are missing: they know nothing
     assert tagging.missing_positive_auc(split, noisy) == 0.5
 
 
 def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
-    p = runs.parameters("smoke", "secost")
-    systems = paper.systems(p)
+    systems = paper.systems(parameters.chosen("secost", "smoke"))
     for profile in ("laptop", "evidence"):
         for names in paper.artefacts(profile).values():
             assert set(names) <= set(systems)
+    assert set(paper.PUBLISHED["single"]) <= set(systems)
     assert systems["fixed_1"] == systems["alpha_0.3"] == systems["variable_1"]
-    keys = {runs.key(systems[n], 0) for n in ("base", "noise_1_0")}
-    assert len(keys) == 1
+    assert systems["noise_1_0"] == systems["base"] != systems["noise_0_0"]
 
 
 def test_the_compute_matched_base_takes_the_cascade_s_steps():
-    systems = paper.systems(runs.parameters("laptop", "secost"))
+    systems = paper.systems(parameters.chosen("secost", "laptop"))
 
     def epochs(spec):
         return spec["budget"]["epochs"] + sum(epochs(t) for t in spec.get("teachers", []))
 
     assert epochs(systems["base_long"]) == epochs(systems["variable_4"])
-    rest = [n for n in paper.TABLE_2 if n not in ("fixed_2", "variable_4")]
-    assert len({systems[n]["budget"]["epochs"] for n in rest}) == 1
+    rest = set(paper.PUBLISHED["table_2"]["map_noisy"]) - {"fixed_2", "variable_4"}
+    assert len({systems[name]["budget"]["epochs"] for name in rest}) == 1

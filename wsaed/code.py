@@ -1,28 +1,33 @@
-"""Which code made a result: a digest over syntax trees, so that comments never retrain."""
+"""Which code made a result: a digest over syntax trees and tables, so comments never retrain."""
 
 import ast
 import hashlib
 from functools import lru_cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from wsaed.files import ROOT, table
 
 
 @lru_cache
 def _module(name: str) -> tuple[str, frozenset[str]] | None:
-    """(canonical syntax tree, names of wsaed modules it imports) of one module of wsaed."""
+    """(canonical text, names of wsaed modules it imports) of one module of wsaed.
+
+    To its text belong the tables that it names: what a YAML says below wsaed/, not its comments.
+    """
     base = ROOT.joinpath(*name.split("."))
     path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
     if not path.exists():
         return None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports = set()
+    tree, imports, strings = ast.parse(path.read_text(encoding="utf-8")), set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             imports |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return canonical(tree), frozenset(i for i in imports if i.split(".")[0] == "wsaed")
+        elif isinstance(node, ast.Constant):
+            strings.add(node.value)
+    tables = {path.relative_to(ROOT / "wsaed").as_posix() for path in ROOT.glob("wsaed/**/*.yaml")}
+    numbers = "".join(f"\n{name} {table(name)!r}" for name in sorted(tables & strings))
+    return canonical(tree) + numbers, frozenset(i for i in imports if i.split(".")[0] == "wsaed")
 
 
 def canonical(node) -> str:
@@ -58,3 +63,9 @@ def _digest(roots: tuple[str, ...]) -> str:
             todo += sorted(seen[name][1]) if seen[name] else []
     sources = [f"{name}\n{seen[name][0]}" for name in sorted(seen) if seen[name]]
     return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+
+
+def modules() -> list[str]:
+    """The names of all modules of wsaed."""
+    paths = (path.relative_to(ROOT).with_suffix("") for path in ROOT.glob("wsaed/**/*.py"))
+    return [".".join(path.parts) for path in paths]

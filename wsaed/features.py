@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torchaudio
 
+from wsaed.files import table
+
 
 @dataclass(frozen=True)
 class FrontEnd:
@@ -38,30 +40,7 @@ class FrontEnd:
         return self.rate / self.hop
 
 
-FRONT_ENDS = {
-    # SeCoST section 2: 16 kHz, 64 mels, 16 ms window, 10 ms hop (the rest: see `log_mel`)
-    "secost": FrontEnd(16_000, 512, 256, 160, 64),
-    # the same band at a fifth of the frames, for machines without a GPU
-    "secost_50ms": FrontEnd(16_000, 1024, 1024, 800, 64),
-    # the joint paper: 600 frames of 64 mels; window, FFT and magnitudes as in guided learning
-    "guided": FrontEnd(44_100, 2048, 1764, 735, 64, floor=1e-5, power=1.0),
-    # the same at 25 frames a second and 32 mels, for machines without a GPU
-    "guided_40ms": FrontEnd(16_000, 1024, 640, 640, 32, floor=1e-5, power=1.0),
-    # the shallow student: 500 frames of 20 mels, window and hop as guided learning's own
-    "lstm": FrontEnd(44_100, 2048, 1764, 882, 20, floor=1e-5, power=1.0),
-    # the same at 25 frames a second, for machines without a GPU
-    "lstm_40ms": FrontEnd(16_000, 1024, 640, 640, 20, floor=1e-5, power=1.0),
-    # target sound detection: 500 frames of 64 mels, window and hop as in TSDNet's public code
-    "tsd": FrontEnd(22_050, 2048, 882, 441, 64),
-    # the same at 25 frames a second and 32 mels, for machines without a GPU
-    "tsd_40ms": FrontEnd(16_000, 1024, 640, 640, 32),
-    # PANNs' networks
-    "panns": FrontEnd(32_000, 1024, 1024, 320, 64, 50.0, 14_000.0),
-    # the official baseline of DCASE 2019 task 4: 864 frames
-    "dcase2019": FrontEnd(
-        44_100, 2048, 2048, 511, 64, 0, None, 1e-5, 10.0, 1.0, window_shape="hamming", norm=None
-    ),
-}
+FRONT_ENDS = {name: FrontEnd(**values) for name, values in table("features.yaml").items()}
 
 
 WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}

@@ -8,6 +8,7 @@ import inspect
 import math
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import torch
@@ -120,15 +121,21 @@ def build(spec: dict, classes: int) -> nn.Module:
     """The net of a run's spec, freshly initialised: spec["net"] as its class' keyword arguments.
 
     spec["net"]["name"] says module and class, "secost.net:WelsNet". Raises ValueError in one line
-    for a setting that the net doesn't have, a width or a number of classes that is not positive.
+    for a setting that the net doesn't have, a value that its Literal doesn't list, a width or a
+    number of classes that is not positive.
     """
     settings = {key: value for key, value in spec["net"].items() if key != "name"}
     name = spec["net"]["name"]
     found = resolve_name(f"wsaed.{name}")
+    signature = inspect.signature(found)
     try:
-        inspect.signature(found).bind(classes, **settings)
+        signature.bind(classes, **settings)
     except TypeError as error:
         raise ValueError(f"net {name}: {error}: correct the settings {sorted(settings)}") from None
+    for key, value in settings.items():
+        kind = getattr(signature.parameters.get(key), "annotation", None)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise ValueError(f"net {name}: {key} must be one of {get_args(kind)}, got {value!r}")
     if not settings.get("width", 1) > 0 or classes < 1:
         said = f"got {settings.get('width', 1)} and {classes}"
         raise ValueError(f"net {name}: width and classes must be positive, {said}")

@@ -1,26 +1,27 @@
 """Parameters files, params/<profile>/<paper>.yaml: flat, every key known, every value of its type.
 
-The smoke profile's file is the pattern of its paper's others, as the notebooks' defaults are of it.
+The smoke profile's file is the pattern of its paper's others.
 """
 
 import contextlib
 import difflib
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import yaml
 
-from wsaed.code import ROOT
-from wsaed.files import first_line, shown
+from wsaed.files import ROOT, first_line, shown
+
+
+def file(paper: str, profile: str) -> Path:
+    return ROOT / "params" / profile / f"{paper}.yaml"
 
 
 def given(path: Path) -> dict:
     """The keys of a parameters file: flat YAML, values plain or lists of plain values."""
     try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{shown(path)}: no such parameters file: write one") from None
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
@@ -29,61 +30,79 @@ def given(path: Path) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{shown(path)}: it holds no `key: value` lines")
     for key, value in values.items():
-        if isinstance(value, dict) or (
-            isinstance(value, list) and any(isinstance(v, dict | list) for v in value)
-        ):
+        if any(isinstance(v, dict | list) for v in (value if isinstance(value, list) else [value])):
             raise ValueError(f"{shown(path)}: {key} is nested: keep the file flat")
     return values
 
 
-def meanings(profile: str, paper: str) -> dict[str, str]:
+def meanings(paper: str, profile: str) -> dict[str, str]:
     """What each parameter of a file is, by the comment behind it."""
-    lines = (ROOT / "params" / profile / f"{paper}.yaml").read_text().splitlines()
+    lines = file(paper, profile).read_text(encoding="utf-8").splitlines()
     return {line.partition(":")[0]: line.partition("#")[2].strip() for line in lines}
 
 
-def fault(value, default) -> str:
-    """What is wrong with the type of ``value`` where the notebook's default is ``default``; ""."""
-    if default is None or (value is None and isinstance(default, str)):
+def fault(value, pattern) -> str:
+    """What is wrong with the type of ``value`` where that of ``pattern`` is wanted; "".
+
+    A pattern of None allows all types, and None is allowed in place of a text.
+    """
+    if pattern is None or (value is None and isinstance(pattern, str)):
         return ""
-    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
-        faults = (fault(v, default[0]) for v in value) if default else ()
+    if isinstance(pattern, list | tuple) and isinstance(value, list | tuple):
+        faults = (fault(v, pattern[0]) for v in value) if pattern else ()
         return next((f"an item {f}" for f in faults if f), "")
-    same = type(value) is type(default)
-    if same or (isinstance(default, float) and type(value) is int):
+    if type(value) is type(pattern) or (isinstance(pattern, float) and type(value) is int):
         return ""
     hint = ""
-    if isinstance(value, str) and isinstance(default, int | float):
+    if isinstance(value, str) and isinstance(pattern, int | float):
         with contextlib.suppress(ValueError, OverflowError):
-            number = f"{float(value):.1e}" if isinstance(default, float) else int(float(value))
-            hint = f"; write {number}" if not isinstance(default, bool) else ""
-    return f"is the {type(value).__name__} {value!r}, {type(default).__name__} is wanted{hint}"
+            number = f"{float(value):.1e}" if isinstance(pattern, float) else int(float(value))
+            hint = f"; write {number}" if not isinstance(pattern, bool) else ""
+    return f"is the {type(value).__name__} {value!r}, {type(pattern).__name__} is wanted{hint}"
 
 
-def of_profile(profile: str, paper: str) -> dict:
-    """The parameters of a paper in a profile, checked before anything trains.
+def complain(where: str, key: str, value, pattern: dict) -> None:
+    """Raise ValueError in one line where ``pattern`` has no such key or another type of value."""
+    if key not in pattern:
+        meant = difflib.get_close_matches(key, pattern, 1)
+        hint = f", {meant[0]} is" if meant else ""
+        raise ValueError(f"{where}: {key} is no parameter{hint}: correct it or take it out")
+    if wrong := fault(value, pattern[key]):
+        raise ValueError(f"{where}: {key} {wrong}")
 
-    Raises ValueError in one line that names the file, the key and what to do.
+
+def checked(paper: str, profile: str) -> dict:
+    """The parameters of a paper in a profile: every key that the smoke profile has, of its type.
+
+    Raises ValueError or FileNotFoundError in one line that names the file, the key, what to do.
+    """
+    path = file(paper, profile)
+    if not path.exists():
+        raise ValueError(f"{shown(path)} does not exist: which profile?")
+    values, pattern = given(path), given(file(paper, "smoke"))
+    for key, value in values.items():
+        complain(shown(path), key, value, pattern)
+    if missing := sorted(pattern.keys() - values.keys()):
+        raise ValueError(f"{shown(path)}: {missing[0]} is missing: add it")
+    return values
+
+
+def chosen(paper: str, profile: str, **others) -> dict:
+    """A paper's parameters in a profile, with those of ``others`` that are not None over them.
+
+    Raises ValueError or FileNotFoundError in one line: as `checked`, or where one of ``others``
+    is no parameter or of another type, or no front end or corpus has the name that is given.
     """
     from wsaed.features import FRONT_ENDS  # torch, which rendering does not wait for
 
-    path, pattern = (ROOT / "params" / name / f"{paper}.yaml" for name in (profile, "smoke"))
-    if not path.exists():
-        raise ValueError(f"{shown(path)} does not exist: which profile?")
-    values, known = given(path), given(pattern)
-    for key in values.keys() - known.keys():
-        meant = difflib.get_close_matches(key, known, 1)
-        hint = f", {meant[0]} is" if meant else ""
-        raise ValueError(f"{shown(path)}: {key} is no parameter{hint}: correct it or take it out")
-    for key, default in known.items():
-        if key not in values:
-            raise ValueError(f"{shown(path)}: {key} is missing: add it")
-        if wrong := fault(values[key], default):
-            raise ValueError(f"{shown(path)}: {key} {wrong}")
-    names = {key: values[key] in FRONT_ENDS for key in known if key.endswith("front_end")}
-    module = f"wsaed.corpora.{values['corpus']}"  # some hold a part of a corpus
-    names["corpus"] = find_spec(module) and hasattr(import_module(module), "load")
-    for key, found in names.items():
-        if not found:
-            raise ValueError(f"{shown(path)}: there is no {key} {values[key]}: correct its name")
-    return values
+    values, where = checked(paper, profile), f"{paper} in profile {profile}"
+    for key, value in others.items():
+        complain(where, key, values.get(key) if value is None else value, values)
+    found = values | {key: value for key, value in others.items() if value is not None}
+    names = {key: found[key] in FRONT_ENDS for key in found if key.endswith("front_end")}
+    corpus = f"wsaed.corpora.{found['corpus']}"  # some modules hold a part of a corpus
+    names["corpus"] = find_spec(corpus) and hasattr(resolve_name(corpus), "load")
+    for key, known in names.items():
+        if not known:
+            raise ValueError(f"{where}: there is no {key} {found[key]}: correct its name")
+    return found

@@ -32,7 +32,7 @@ def diamonds(ax, x, y, halves=None, label="paper", **style) -> None:
 
 def changes(df, rows, column: str, against: str, relative: bool = False) -> list[np.ndarray]:
     """Each row's score less that of ``against`` in the same replicate: points, or relative in %."""
-    pairs = [report.paired(df, row, against, column) for row in rows]
+    pairs = (report.paired(df, row, against, column) for row in rows)
     return [100 * (score - base) / (base if relative else 1) for score, base in pairs]
 
 
@@ -55,7 +55,8 @@ def panels(
         else:
             found = [report.values(df, row, column) for row in rows]
         dots(ax, y - shift, found, "measured", fmt="o", horizontal=True)
-        diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
+        if known:
+            diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
         ax.set_xlabel(title)
     axes[0].set_yticks(y, rows.values())
     axes[0].set_ylim(len(rows) - 0.5, -0.5)

@@ -6,6 +6,7 @@ post-processing rule, as <column>_<rule>, that rule's.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,7 +16,7 @@ import seaborn as sns
 
 from wsaed import parameters, runs
 from wsaed.claims import claims as judging
-from wsaed.claims import rules
+from wsaed.claims import rules, statistics
 from wsaed.files import ROOT, write_whole
 from wsaed.papers import PAPERS
 
@@ -61,32 +62,27 @@ def frame(records: dict) -> pd.DataFrame:
 # Scores of a row
 
 
-def measured(df: pd.DataFrame, row: str, column: str) -> pd.Series:
-    """A row's column, a value a replicate; KeyError where these results do not have it."""
+def side(df: pd.DataFrame, row: str, column: str) -> tuple[str, str]:
+    """(system, column of the records) of a row's column."""
     system, _, rule = row.partition("@")
-    name = f"{column}_{rule}" if rule and f"{column}_{rule}" in df else column
-    return df.loc[system, name].sort_index()
+    score, of = re.fullmatch("(.*?)(_class|_resampled)?", column).groups("")
+    name = f"{score}_{rule}{of}"  # the rule stands before what a score is of
+    return system, name if rule and name in df else column
 
 
 def values(df: pd.DataFrame, row: str, column: str) -> np.ndarray:
-    """A row's score in every replicate, (replicates, ...) float."""
-    return np.stack(measured(df, row, column).map(np.asarray).to_list()).astype(float)
+    """A row's score in every replicate, (replicates, ...) float; KeyError of what is missing."""
+    return statistics.scores(df, side(df, row, column))[0]
 
 
-def paired(df: pd.DataFrame, a: str, b: str, column: str) -> np.ndarray:
-    """Two rows' scores in the replicates of both: (2, replicates, ...) float."""
-    both = pd.concat([measured(df, row, column) for row in (a, b)], axis=1, join="inner")
-    return np.stack([np.stack(both.iloc[:, k].map(np.asarray).to_list()) for k in (0, 1)]).astype(
-        float
-    )
+def paired(df: pd.DataFrame, a: str, b: str, column: str) -> list[np.ndarray]:
+    """Two rows' scores in the replicates of both, (replicates, ...) float each."""
+    return statistics.scores(df, *(side(df, row, column) for row in (a, b)))
 
 
 def difference(df: pd.DataFrame, a: str, b: str, column: str):
     """a - b in the replicates of both: (n,), and (n, resamples of clips) or None without them."""
-    try:
-        return tuple(np.subtract(*paired(df, a, b, c)) for c in (column, f"{column}_resampled"))
-    except KeyError:
-        return np.subtract(*paired(df, a, b, column)), None
+    return statistics.measured(df, [(1, *side(df, a, column)), (-1, *side(df, b, column))])
 
 
 def mean_interval(scores: np.ndarray, resampled: np.ndarray | None = None) -> str:
@@ -101,17 +97,10 @@ def mean_interval(scores: np.ndarray, resampled: np.ndarray | None = None) -> st
 def score(df: pd.DataFrame, row: str, column: str) -> str:
     """`mean_interval` of a row's column; "" where these results do not have it."""
     try:
-        found = measured(df, row, column)
+        found = statistics.measured(df, [(1, *side(df, row, column))])
     except KeyError:
         return ""
-    if found.isna().any():
-        return ""
-    try:
-        clips = measured(df, row, f"{column}_resampled")
-    except KeyError:
-        clips = None
-    known = clips is not None and clips.notna().all()
-    return mean_interval(found, np.stack(clips).astype(float) if known else None)
+    return "" if np.isnan(found[0]).any() else mean_interval(*found)
 
 
 # Tables and figures
@@ -120,8 +109,8 @@ def score(df: pd.DataFrame, row: str, column: str) -> str:
 def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | None = None):
     """A row a row of ``rows`` (row -> name): each of ``columns`` (column -> head), its replicates.
 
-    printed: column -> {row: the paper's value}, which stands before ours. Columns that no row
-    fills are left out.
+    printed: column -> {row: the paper's value, a text, or [mean, standard deviation]}, which stands
+    before ours. Columns that no row fills are left out.
     """
     found = []
     for row, name in rows.items():
@@ -129,7 +118,8 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
         for column, head in columns.items():
             if column in (printed or {}):
                 value = printed[column].get(row, "")
-                cells[f"paper: {head}"] = value if isinstance(value, str) else f"{value:.3f}"
+                numbers = [] if isinstance(value, str) else np.atleast_1d(value)
+                cells[f"paper: {head}"] = " ± ".join(f"{v:.3f}" for v in numbers) or value
             cells[head] = score(df, row, column)
         found.append(cells | {"replicates": len(df.loc[row.partition("@")[0]])})
     made = pd.DataFrame(found)
@@ -137,7 +127,12 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
 
 
 def caption(p: dict) -> str:
-    """The sentence under every table: corpus, sizes, replicates, and what may be compared."""
+    """The sentence under every table: corpus, sizes, replicates, and what may be compared.
+
+    "" under a table for which nothing is trained.
+    """
+    if not PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]:
+        return ""
     splits = [key.removesuffix("_clips") for key in p if key.endswith("_clips")]
     sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in splits if s != "references"]
     bank, many = os.environ.get("BANK"), p["replicates"]
@@ -170,14 +165,15 @@ def costs(p: dict) -> pd.DataFrame:
     return found.round({"core-minutes": 1})
 
 
-def save_table(df, p: dict, part: str = "", about: str = ""):
+def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = True):
     """Write <artefact><_part>.csv and .md into the results, and give the table back for display.
 
-    about: what its columns are, before the `caption`.
+    about: what its columns are, before the `caption`, which a table of other data goes without.
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
+    below = f"{about} {caption(p)}".strip() if setting else about
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
-    write_whole(path.with_suffix(".md"), f"{markdown(df)}\n\n{f'{about} {caption(p)}'.strip()}\n")
+    write_whole(path.with_suffix(".md"), f"{markdown(df)}\n\n{below}\n")
     return df
 
 

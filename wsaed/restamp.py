@@ -1,190 +1,81 @@
-"""After a refactoring that changes no number: prove it on one replicate, then renew the digests.
+"""After a refactoring that changes no number: prove it on the laptop's runs, renew the evidence.
 
-``make restamp`` retrains, for every method, net and set of options whose code has changed, one
-replicate of one committed system. Only where all scores are equal to the bit do the committed
-records and the trained runs in the cache that the very same older code made take the new digest;
-nothing else about them changes. What still older code made stays stale. A machine that rounds
-otherwise than the one that the records come from gives other scores by any code: there the older
-code, taken from git (AGAINST=commit, else HEAD), trains the same replicate, and the two must be
-equal. Records of a bank are renewed where BANK is given.
+The laptop profile is the evidence's replicate 0. ``make restamp`` trains it by today's code (what
+the cache holds is there already) and compares with the committed records: those whose scores are
+equal to the bit vouch for all that the same older code made of the same modules, whose digests are
+renewed; nothing else about a record changes, and what differs stays stale. A machine that rounds
+otherwise than the one that made the records gets other scores by any code: there the older code,
+from git (AGAINST=commit, else HEAD), trains these runs too, and the two must be equal. With BANK
+given it is about that bank's evidence.
 """
 
 import argparse
-import io
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
-from wsaed import code, corpora, runs
-from wsaed.files import one_line, write_whole
+from wsaed import parameters, runs
+from wsaed.files import ROOT, one_line
+from wsaed.papers import PAPERS
+
+TRAIN = "import json, sys; from wsaed import runs; "
+TRAIN += "print(json.dumps(runs.train(json.load(sys.stdin), 'restamp, older code')))"
 
 
-def group(spec: dict) -> str:
-    """What one retrained replicate can vouch for: runs that take the same branches of the code.
-
-    Sizes, budgets and weights may differ, for a number counts as on or off; what a spec names
-    may not, so each method, net, option, bank and front end is proven on a run of its own.
-    """
-    corpus = {key: spec["corpus"].get(key) for key in ("name", "shape", "bank")}
-    net = {key: value for key, value in spec.get("net", {}).items() if isinstance(value, str)}
-    skipped = ("corpus", "net", "budget", "draw", "teachers")
-    kept = {key: _branch(value) for key, value in spec.items() if key not in skipped}
-    return json.dumps(kept | {"net": net, "corpus": corpus}, sort_keys=True)
-
-
-def _branch(value):
-    if isinstance(value, int | float):
-        return bool(value)
-    if isinstance(value, dict):
-        return {key: _branch(one) for key, one in value.items()}
-    return [_branch(one) for one in value] if isinstance(value, list) else value
-
-
-def depth(spec: dict) -> int:
-    """How many stages of teachers stand below a run."""
-    return 1 + max((depth(teacher) for teacher in spec.get("teachers", [])), default=-1)
-
-
-def available(spec: dict) -> bool:
-    """Whether the bank that a corpus needs is given, so that it can be trained here."""
-    bank = spec["corpus"].get("bank")
-    return not bank or Path(os.environ.get("BANK", "")).name == bank
-
-
-def origin(record: dict) -> tuple[str, str]:
-    """A run's group, and the digest of the code that made it: what is proven, and for what."""
-    return group(record["spec"]), record["code"]
-
-
-def proofs(records: list[dict]) -> dict[tuple[str, str], dict]:
-    """The stale record to retrain for each origin: the one with the fewest stages below it."""
-    found = {}
-    for record in sorted(records, key=lambda r: (depth(r["spec"]), r["replicate"])):
-        if record["code"] != runs.code_digest(record["spec"]) and available(record["spec"]):
-            found.setdefault(origin(record), record)
-    return found
-
-
-def retrained(records: list[dict]) -> list[dict]:
-    """The records of the same runs, trained by today's code in an empty cache."""
-    home = os.environ.get("CACHE")
+def retrained_by(commit: str, wanted: list) -> list[dict]:
+    """The records of (spec, replicate) pairs by the code of a commit, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["CACHE"] = folder
-        try:
-            return runs.train([(r["spec"], r["replicate"]) for r in records], "restamp")
-        finally:
-            os.environ.pop("CACHE")
-            if home:
-                os.environ["CACHE"] = home
-
-
-TRAIN = """
-import json, sys
-from wsaed import runs
-print(json.dumps(runs.train(json.load(sys.stdin), "restamp, older code")))
-"""
-
-
-def older_code(commit: str) -> bytes | None:
-    """The module as a commit has it, a tar file; None, and a line, where git can't give it."""
-    archive = ["git", "archive", "--format=tar", commit, "wsaed"]
-    try:
-        return subprocess.run(archive, cwd=code.ROOT, capture_output=True, check=True).stdout
-    except FileNotFoundError as error:
-        reason = str(error)
-    except subprocess.CalledProcessError as error:
-        reason = error.stderr.decode().strip().splitlines()[-1]
-    print(f"no older code to compare with ({reason}): only the committed numbers count")
-    return None
-
-
-def retrained_by(packed: bytes, records: list[dict]) -> list[dict]:
-    """As `retrained`, by the code of `older_code`, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            tar.extractall(folder, filter="data")
-        older = subprocess.run(
-            [sys.executable, "-c", TRAIN],
-            cwd=folder,
-            env=os.environ | {"CACHE": f"{folder}/cache", "PYTHONPATH": folder},
-            input=json.dumps([(r["spec"], r["replicate"]) for r in records]),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        archive = ["git", "archive", f"--output={folder}/older.tar", commit, "wsaed"]
+        if subprocess.run(archive, cwd=ROOT).returncode:
+            raise RuntimeError(f"no older code to compare with: is {commit} a commit here?")
+        shutil.unpack_archive(f"{folder}/older.tar", folder)
+        environment = os.environ | {"CACHE": f"{folder}/cache", "PYTHONPATH": folder}
+        call = {"cwd": folder, "env": environment, "stdout": subprocess.PIPE, "text": True}
+        older = subprocess.run([sys.executable, "-c", TRAIN], input=json.dumps(wanted), **call)
         if older.returncode:
             raise RuntimeError("the older code could not train these runs (see above)")
         return json.loads(older.stdout)
 
 
-EQUAL = "equal to the bit"
-ROUNDED = "this machine rounds otherwise; here older and today's code are equal to the bit"
-OTHER = "other numbers, so it must be retrained"
-UNPROVEN = "other numbers, and that commit's code did not make it: give AGAINST=commit"
-
-
-def outcomes(records: list[dict], packed: bytes | None) -> list[str]:
-    """How the retraining of each record came out: `EQUAL`, `ROUNDED`, `OTHER` or `UNPROVEN`."""
-    pairs = list(zip(records, retrained(records), strict=True))
-    found = [EQUAL if known["scores"] == new["scores"] else OTHER for known, new in pairs]
-    doubtful = [i for i, outcome in enumerate(found) if outcome == OTHER]
-    if doubtful and packed:
-        older = retrained_by(packed, [records[i] for i in doubtful])
-        for i, old in zip(doubtful, older, strict=True):
-            known, new = pairs[i]
-            if old["code"] != known["code"]:
-                found[i] = UNPROVEN
-            elif old["scores"] == new["scores"]:
-                found[i] = ROUNDED
-    return found
-
-
-def renew_cache(vouched: set[tuple[str, str]]) -> int:
-    """Move the cache's runs of vouched origins to their new keys; how many."""
-    count = 0
-    for path in sorted((corpora.cache_root() / "runs").glob(f"*/{runs.RECORD}")):
-        record = json.loads(path.read_text())
-        now = runs.code_digest(record["spec"])
-        if origin(record) in vouched and record["code"] != now:
-            write_whole(path, json.dumps(record | {"code": now}))
-            home = path.parent.with_name(
-                runs.key(record["spec"], record["replicate"], record["data"])
-            )
-            if not home.exists():
-                os.replace(path.parent, home)
-                count += 1
-    return count
+def same(one: dict, other: dict) -> bool:
+    """Whether two records' scores are equal to the bit; NaN is equal to NaN."""
+    return len({json.dumps(record["scores"], sort_keys=True) for record in (one, other)}) == 1
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.restamp", description=__doc__)
     parser.add_argument("--against", default="HEAD", help="the commit whose code made the records")
-    against = parser.parse_args(arguments).against
-    paths = sorted((code.ROOT / "results").glob("*/*/records.json"))
-    records = {path: runs.read_records(path) for path in paths}
-    every = [record for known in records.values() for record in known.values()]
-    found, names = proofs(every), {}
-    for record in every:
-        names.setdefault(origin(record), set()).add(record["system"])
-    packed = older_code(against) if found else None
-    vouched = set()
-    for made, outcome in zip(found, outcomes(list(found.values()), packed), strict=True):
-        spec = found[made]["spec"]
-        sounds = spec["corpus"].get("bank") or spec["corpus"]["name"]
-        print(f"{spec['method']} on {sounds} ({', '.join(sorted(names[made]))}): {outcome}")
-        vouched |= {made} if outcome in (EQUAL, ROUNDED) else set()
-    for path, known in records.items():
-        for record in known.values():
-            if origin(record) in vouched:
-                record["code"] = runs.code_digest(record["spec"])
-        if known:
-            runs.write_records(path, known)
-    print(f"{renew_cache(vouched)} trained runs kept in the cache")
-    if any(map(runs.stale, records.values())):
-        sys.exit("some results are stale: make reproduce-tables, make evidence")
+    against, bank = parser.parse_args(arguments).against, os.environ.get("BANK")
+    suffix, known = f"-{Path(bank).name}" if bank else "", []
+    evidence, laptop = (ROOT / "results" / f"{name}{suffix}" for name in ("evidence", "laptop"))
+    for paper, module in PAPERS.items():
+        p = parameters.chosen(paper, "laptop", replicates=1)
+        wanted = runs.wished(paper, set().union(*module.artefacts("laptop").values()), p)
+        committed = runs.read_records(evidence / paper / runs.RECORDS)
+        mine = [record for k, record in committed.items() if wanted.get(k) == record["spec"]]
+        known += [record for record in mine if not runs.current(record)]
+    pairs = [(record["spec"], record["replicate"]) for record in known]
+    new = runs.train(pairs, "restamp")
+    doubtful = [i for i, record in enumerate(known) if not same(record, new[i])]
+    again = retrained_by(against, [pairs[i] for i in doubtful]) if doubtful else []
+    older = dict(zip(doubtful, again, strict=True))  # where this machine rounds otherwise
+    made = {True: set(), False: set()}  # (older code, today's) of what is equal, and of what is not
+    for i, record in enumerate(known):
+        old = older.get(i, record)
+        equal = old["code"] == record["code"] and same(old, new[i])
+        made[equal].add((record["code"], new[i]["code"]))
+        print(f"{record['spec']['method']}, {record['system']}:", "equal" if equal else "differs")
+    for path in [*evidence.glob("*/records.json"), *laptop.glob("*/records.json")]:
+        records = runs.read_records(path)
+        for record in records.values():
+            now = runs.code_digest(record["spec"])
+            renewed = (record["code"], now) in made[True] - made[False]
+            record["code"] = now if renewed else record["code"]
+        runs.write_records(path, records)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """Specs to trained records: cache, locks, one pool, one progress bar.
 
 A run is a spec (plain JSON) and a replicate number. ``python -m wsaed.runs --help`` trains what
-the artefacts of a profile need; a notebook that misses a run calls the same `train`.
+the artefacts of a profile need; a notebook that misses a run calls the same `collect`.
 """
 
 import argparse
 import contextlib
-import errno
 import hashlib
-import importlib
 import json
 import os
 import platform
 import shutil
+import sys
 import time
 import warnings
 from functools import cache
@@ -25,14 +24,16 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from wsaed import code, corpora, progress, training
-from wsaed.files import cache_root, one_line, write_whole
+from wsaed import code, corpora, parameters, progress, training
 from wsaed.features import FRONT_ENDS
-from wsaed.parameters import of_profile as parameters
+from wsaed.files import ROOT, cache_root, first_line, one_line, shown, write_whole
+from wsaed.papers import PAPERS
 from wsaed.pool import pool
 
-RECORD = "record.json"
-VERSIONS = ("torch", "torchaudio", "numpy", "scipy")
+RECORD, RECORDS = "record.json", "records.json"  # of a run in the cache; of a paper's results
+# What a worker is told of the environment
+SETTINGS = ("BANK", "AUDIOSET", "DESED", "URBAN_SED", "PANNS", "CACHE", "DEVICE", "TEST_FOLD")
+SETTINGS += ("THREADS", "DETERMINISTIC", "CHECKPOINT_SECONDS")
 
 
 def modules_of(spec: dict) -> list[str]:
@@ -52,7 +53,7 @@ def code_digest(spec: dict) -> str:
 @cache
 def _fingerprint(text: str) -> str:
     spec = json.loads(text)
-    corpus = importlib.import_module(f"wsaed.corpora.{spec['name']}")
+    corpus = resolve_name(f"wsaed.corpora.{spec['name']}")
     return getattr(corpus, "fingerprint", lambda spec: "")(spec)
 
 
@@ -61,13 +62,9 @@ def digests(spec: dict) -> tuple[str, str]:
     return code_digest(spec), _fingerprint(json.dumps(spec["corpus"], sort_keys=True))
 
 
-def key(spec: dict, replicate: int, data: str | None = None) -> str:
-    """The name of a run's folder: spec, replicate, code and data, and nothing else.
-
-    ``data`` is the fingerprint of a user's own data, measured where it is not given.
-    """
-    made_by, measured = (code_digest(spec), data) if data is not None else digests(spec)
-    text = json.dumps([spec, replicate, made_by, measured], sort_keys=True)
+def key(spec: dict, replicate: int) -> str:
+    """The name of a run's folder: spec, replicate, code and data, and nothing else."""
+    text = json.dumps([spec, replicate, *digests(spec)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -114,7 +111,9 @@ def train_one(spec: dict, replicate: int, environment: dict | None = None) -> di
                 shutil.copy(first / training.CHECKPOINT, partial)
             record = _train(spec, replicate, partial)
             if rank == 0:
-                (partial / training.CHECKPOINT).unlink(missing_ok=True)
+                # the checkpoint, and halves of files that a kill has left
+                for left in (partial / training.CHECKPOINT, *partial.glob(".*.partial*")):
+                    left.unlink(missing_ok=True)
                 (partial / RECORD).write_text(json.dumps(record))
                 os.replace(partial, home)
             else:
@@ -132,7 +131,6 @@ def _agreed(done: bool) -> bool:
 
 def _train(spec: dict, replicate: int, partial: Path) -> dict:
     started = time.time()
-    method = resolve_name(f"wsaed.{spec['method']}")
     if os.environ.get("DETERMINISTIC") == "1":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -142,7 +140,7 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
         with open(partial / "progress.jsonl", "a") as file:
             file.write(json.dumps(row | {"seconds": round(time.time() - started, 1)}) + "\n")
 
-    scores = method(spec, replicate, partial, teachers, tell)
+    scores = resolve_name(f"wsaed.{spec['method']}")(spec, replicate, partial, teachers, tell)
     made_by, data = digests(spec)
     return {
         "spec": spec,
@@ -150,7 +148,7 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
         "code": made_by,
         "data": data,
         "scores": scores,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {name: version(name) for name in ("torch", "torchaudio", "numpy", "scipy")},
         "cost": {
             "seconds": round(time.time() - started, 2),
             "device": training.device().type,
@@ -161,26 +159,24 @@ def _train(spec: dict, replicate: int, partial: Path) -> dict:
 
 def waves(wanted: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
     """The missing runs and their missing teachers, in waves that only need earlier waves."""
-    level = {}
+    found, level = [], {}
 
-    def visit(spec, replicate):
+    def visit(spec: dict, replicate: int) -> int:
+        """The first wave that may need this run, 0 where it is finished."""
         name = key(spec, replicate)
         if name not in level:
-            missing = load(spec, replicate) is None
-            # a finished run needs its teachers no more
-            teachers = spec.get("teachers", []) if missing else []
-            below = [visit(*pinned(teacher, replicate)) for teacher in teachers]
-            level[name] = (max(below, default=-1) + missing, missing, spec, replicate)
-        return level[name][0]
+            level[name] = 0
+            if load(spec, replicate) is None:  # what is finished needs its teachers no more
+                below = [visit(*pinned(teacher, replicate)) for teacher in spec.get("teachers", [])]
+                wave = max(below, default=0)
+                found.extend([] for _ in range(wave + 1 - len(found)))
+                found[wave].append((spec, replicate))
+                level[name] = wave + 1
+        return level[name]
 
-    for spec, replicate in wanted:
-        visit(spec, replicate)
-    missing = [entry for entry in level.values() if entry[1]]
-    ordered = sorted(missing, key=lambda entry: (entry[0], -cost(entry[2])))
-    found = {}
-    for depth, _, spec, replicate in ordered:
-        found.setdefault(depth, []).append((spec, replicate))
-    return list(found.values())
+    for run in wanted:
+        visit(*run)
+    return [sorted(wave, key=lambda run: -cost(run[0])) for wave in found]
 
 
 def cost(spec: dict) -> float:
@@ -188,11 +184,9 @@ def cost(spec: dict) -> float:
 
     A hundred steps of a run that counts steps are taken for an epoch.
     """
-    if "budget" not in spec:
-        return 0.1
-    budget = spec["budget"]
+    budget = spec.get("budget", {"epochs": 0.1})
     epochs = budget["steps"] / 100 if "steps" in budget else budget["epochs"]
-    return epochs * FRONT_ENDS[spec["front_end"]].frames / 200
+    return epochs * FRONT_ENDS[spec["front_end"]].frames / 200 if "front_end" in spec else epochs
 
 
 def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]:
@@ -215,101 +209,112 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
     return [load(spec, replicate) for spec, replicate in wanted]
 
 
+def _environment() -> dict:
+    return {name: os.environ[name] for name in SETTINGS if name in os.environ}
+
+
+@contextlib.contextmanager
+def _named(what: str):
+    """Give what a user can mend the name of the run that it stopped, in one line."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        if "inline_container" in reason:  # torch's words for a checkpoint that it could not write
+            reason = f"no checkpoint could be written; is there room under {cache_root()}?"
+        raise RuntimeError(f"{what}: {reason}") from error
+
+
 def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) -> float:
     if asked_by not in (None, os.getpid(), os.getppid()):
         os._exit(1)  # a pool's worker with jobs left, whose parent ended between two of them
+    name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"
     try:
-        train_one(spec, replicate, environment)
+        with _named(f"the run {name} failed"):
+            train_one(spec, replicate, environment)
     except SystemExit:
         os._exit(1)  # the parent has ended: a pool's worker would wait for it for ever
-    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if "inline_container" in reason:  # torch's words for a checkpoint that it could not write
-            reason = f"no checkpoint could be written; is there room under {cache_root()}?"
-        name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"
-        raise RuntimeError(f"the run {name} failed: {reason}") from error
     return cost(spec)
-
-
-def _environment() -> dict:
-    names = ("BANK", "AUDIOSET", "DESED", "URBAN_SED", "PANNS", "CACHE", "DEVICE", "TEST_FOLD")
-    names += ("THREADS", "DETERMINISTIC", "CHECKPOINT_SECONDS")
-    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> None:
     """Make the features that the runs need, all cores on each split, before any run trains."""
-    wanted = {}
-    for spec, replicate in runs:
-        if "front_end" in spec:
-            names = [spec["corpus"], replicate, spec["front_end"]]
-            wanted[json.dumps(names, sort_keys=True)] = names
+    named = ([s["corpus"], r, s["front_end"]] for s, r in runs if "front_end" in s)
+    wanted = sorted({json.dumps(names, sort_keys=True) for names in named})
     cores = int(os.environ.get("JOBS") or joblib.cpu_count())
-    calls = [
-        joblib.delayed(_features)(*names, part, cores, _environment())
-        for names in wanted.values()
-        for part in range(cores)
-    ]
+    parts = [slice(first, None, cores) for first in range(cores)]
+    make = joblib.delayed(_features)
+    calls = [make(*json.loads(names), part, _environment()) for names in wanted for part in parts]
     with progress.bar(f"{title}, features", len(calls), "parts") as b:
         for _ in parallel(calls):
             b(1)
 
 
-def _features(spec: dict, replicate: int, front_end: str, part: int, parts: int, environment):
+def _features(spec: dict, replicate: int, front_end: str, part: slice, environment: dict) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
-    jobs = [
-        (split, shard)
-        for split in corpora.load(spec, replicate).splits.values()
-        for shard in range(-(-len(split) // corpora.SHARD))
-    ]
-    try:
-        for split, shard in jobs[part::parts]:
+    with _named(f"the features of {spec['name']} (replicate {replicate}) could not be made"):
+        splits = corpora.load(spec, replicate).splits.values()
+        shards = [(s, k) for s in splits for k in range(-(-len(s) // corpora.SHARD))]
+        for split, shard in shards[part]:
             split.features(FRONT_ENDS[front_end], only=shard)
-    except OSError as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "written" in reason:
-            reason += f"; is there room under {cache_root()}?"
-        name = f"{spec['name']} (replicate {replicate})"
-        raise RuntimeError(f"the features of {name} could not be made: {reason}") from error
 
 
-def wished(paper: str, names: list[str], p: dict, replicates: int) -> dict:
-    """{(system, replicate): spec} of a paper's systems, replicate by replicate."""
-    module = importlib.import_module(f"wsaed.papers.{paper}")
-    specs = {name: spec for name, spec in module.systems(p).items() if name in names}
-    counts = {name: module.replicates(name, p, replicates) for name in specs}
-    return {(n, r): specs[n] for r in range(replicates) for n in specs if r < counts[n]}
+def wished(paper: str, systems: list[str], p: dict) -> dict:
+    """{(system, replicate): spec} of a paper's systems with the parameters ``p``."""
+    module = PAPERS[paper]
+    specs = {name: spec for name, spec in module.systems(p).items() if name in systems}
+    counts = {name: module.replicates(name, p, p["replicates"]) for name in specs}
+    return {(name, r): spec for name, spec in specs.items() for r in range(counts[name])}
 
 
-def collect(paper: str, names: list[str], p: dict, replicates: int, resume: Path | None) -> dict:
-    """{(system, replicate): record} of a paper's systems; trains what is missing.
+def collect(jobs: dict[str, tuple], anew: bool = False, write: bool = True) -> dict:
+    """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters, folder)}.
 
-    ``resume`` is a records.json to go on from: records whose spec and code are today's are taken
-    from it, and every finished replicate is added to it at once, so that a lost machine costs
-    one replicate. Without it the cache alone counts.
+    There is one order of looking: the committed records in folder/records.json (where a folder is
+    given, and not if ``anew``), the cache, training. A replicate of all papers is trained before
+    the next, and (``write``) a paper's file is written whole as soon as all runs of a replicate
+    are there; it keeps other replicates and systems that an artefact shows, if of today's specs.
+    Raises RuntimeError in one line when a run fails; papers that miss none are written first.
     """
-    wanted = wished(paper, names, p, replicates)
-    specs = {name: spec for (name, _), spec in wanted.items()}
-    known = {} if resume is None else read_records(resume)
-    # a file holds one spec a system: records of another one, of other sizes say, go
-    known = {k: v for k, v in known.items() if specs.get(k[0], v["spec"]) == v["spec"]}
-    current = {k: known[k] for k, spec in wanted.items() if k in known and _same(known[k], spec)}
-    rounds = [[r] for r in range(replicates)] if resume else [range(replicates)]
-    for numbers in rounds:
-        missing = [k for k in wanted if k[1] in numbers and k not in current]
-        if not missing:
-            continue
-        title = f"{paper}, replicate {numbers[0]}" if resume else paper
-        records = train([(wanted[k], k[1]) for k in missing], title)
-        current |= {k: {"system": k[0]} | v for k, v in zip(missing, records, strict=True)}
-        if resume:
-            write_records(resume, known | current)
-    return {k: current[k] for k in sorted(current)}
+    wanted, kept, found = {}, {}, {}
+    for paper, (systems, p, home) in jobs.items():
+        wanted[paper], specs = wished(paper, systems, p), PAPERS[paper].systems(p)
+        shown = set().union(*PAPERS[paper].artefacts(p["profile"]).values())
+        today = {name: specs.get(name) for name in (shown - set(systems) if anew else shown)}
+        committed = read_records(home / RECORDS) if home else {}
+        kept[paper] = {k: v for k, v in committed.items() if today.get(k[0]) == v["spec"]}
+        found[paper] = {k: v for k, v in kept[paper].items() if k in wanted[paper] and current(v)}
+    many = max(p["replicates"] for _, p, _ in jobs.values())
+    for r in range(many):
+        missing = {
+            paper: {k: specs[k] for k in specs if k[1] == r and k not in found[paper]}
+            for paper, specs in wanted.items()
+        }
+        title = f"{', '.join(jobs)}: replicate {r + 1} of {many}"
+        try:
+            train([(spec, r) for specs in missing.values() for spec in specs.values()], title)
+        finally:
+            for paper, specs in missing.items():
+                trained = {k: load(spec, r) for k, spec in specs.items()}
+                if specs and all(trained.values()):
+                    found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
+                    if write and jobs[paper][2]:
+                        write_records(jobs[paper][2] / RECORDS, kept[paper] | found[paper])
+    return {paper: dict(sorted(records.items())) for paper, records in found.items()}
 
 
-def _same(record: dict, spec: dict) -> bool:
-    return record["spec"] == spec and (record["code"], record["data"]) == digests(spec)
+def records(paper: str, systems: list[str], p: dict, home: Path | None = None, anew=False) -> dict:
+    """{(system, replicate): record} for a notebook: `collect` of one paper, that writes nothing.
+
+    home: the paper's folder of results.
+    """
+    return collect({paper: (systems, p, home)}, anew, write=False)[paper]
+
+
+def current(record: dict) -> bool:
+    """Whether a record is of today's code and data."""
+    return (record["code"], record["data"]) == digests(record["spec"])
 
 
 def read_records(path: Path) -> dict:
@@ -343,61 +348,49 @@ def stale(records: dict) -> list[str]:
     return sorted({r["system"] for r in rows if r["code"] != code_digest(r["spec"])})
 
 
+def papers_of(profile: str) -> dict:
+    """{paper: systems' module} of a profile, without those whose own corpus is not given.
+
+    Raises ValueError in one line where there is no such profile, or no paper is left.
+    """
+    found = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}
+    lacks = {p: [f"{v}=folder" for v in m.NEEDS if not os.environ.get(v)] for p, m in found.items()}
+    out = {p: f"{p}, which needs {' '.join(v)}" for p, v in lacks.items() if v}
+    out = out if profile == "paper" else {}
+    if not found:
+        there = ", ".join(sorted(path.name for path in (ROOT / "params").iterdir()))
+        raise ValueError(f"PROFILE={profile}: no params/{profile}/; there are {there}")
+    if len(out) == len(found):
+        raise ValueError(f"no corpus is given for PROFILE=paper: {'; '.join(out.values())}")
+    for told in out.values():
+        print(f"left out: {told}", file=sys.stderr)
+    return {paper: module for paper, module in found.items() if paper not in out}
+
+
 def main(arguments: list[str] | None = None) -> None:
+    """Train what the artefacts need that are asked for; print their notebooks."""
     parser = argparse.ArgumentParser(prog="python -m wsaed.runs", description=__doc__)
     parser.add_argument("artefacts", nargs="*", help="e.g. secost/table_2; default: all")
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
     parser.add_argument("--results", type=Path, help="default: results/<profile>")
-    parser.add_argument("--resume", action="store_true", help="go on from committed records")
+    parser.add_argument("--anew", action="store_true", help="leave the committed records out")
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
-    results = options.results or code.ROOT / "results" / options.profile
-    if not (code.ROOT / "params" / options.profile).is_dir():
-        raise ValueError(f"params/{options.profile} does not exist: which profile?")
-    found = sorted(path.stem for path in (code.ROOT / "params" / options.profile).glob("*.yaml"))
-    made = {
-        paper: importlib.import_module(f"wsaed.papers.{paper}").artefacts(options.profile)
-        for paper in found
-    }
-    known = {f"{paper}/{artefact}" for paper, every in made.items() for artefact in every}
-    if unknown := sorted(set(options.artefacts) - known):
-        raise ValueError(f"{unknown[0]} is no table or figure here: correct its name")
-    jobs = []
-    for paper, every in made.items():
-        wanted = every
-        if options.artefacts:
-            wanted = {a: s for a, s in wanted.items() if f"{paper}/{a}" in options.artefacts}
-        systems = sorted({system for names in wanted.values() for system in names})
-        p = parameters(options.profile, paper)
-        p["replicates"] = options.replicates or p["replicates"]
-        jobs.append((paper, systems, p, wanted.keys() == every.keys()))
-    wishes, failed = {}, None
-    if not options.resume:  # all papers' runs together: a core seldom waits for a wave's last run
-        for paper, systems, p, _ in jobs:
-            wish = wished(paper, systems, p, p["replicates"])
-            wishes[paper] = [(spec, r) for (_, r), spec in wish.items()]
-        try:
-            train([run for wish in wishes.values() for run in wish], options.profile)
-        except RuntimeError as error:  # papers that are complete are kept all the same
-            failed = error
-    most = max(p["replicates"] for _, _, p, _ in jobs)
-    # a replicate of every paper before the next: whoever stops early has something of all claims
-    for count in range(1, most + 1) if options.resume else [most]:
-        for paper, systems, p, whole in jobs:
-            if failed and any(load(*run) is None for run in wishes[paper]):
-                continue
-            path = results / paper / "records.json"
-            resume = path if options.resume else None
-            records = collect(paper, systems, p, min(count, p["replicates"]), resume)
-            if records and whole and count == most:
-                # fewer replicates than are committed were asked for: the others stay
-                old = read_records(path) if options.resume else {}
-                old = {k: v for k, v in old.items() if k[1] >= p["replicates"]}
-                today = {k[0]: records[k[0], 0]["spec"] for k in old if (k[0], 0) in records}
-                kept = {k: v for k, v in old.items() if today.get(k[0]) == v["spec"]}
-                write_records(path, kept | records)
-    if failed:
-        raise failed
+    results = options.results or ROOT / "results" / options.profile
+    every = {}
+    for paper, module in papers_of(options.profile).items():
+        every |= {f"{paper}/{a}": names for a, names in module.artefacts(options.profile).items()}
+    wanted, jobs = options.artefacts or list(every), {}
+    for artefact in wanted:
+        if artefact not in every:
+            raise ValueError(f"{artefact} is no table or figure here: correct its name")
+        paper = artefact.partition("/")[0]
+        p = parameters.chosen(paper, options.profile, replicates=options.replicates)
+        jobs.setdefault(paper, (set(), p, results / paper))[0].update(every[artefact])
+    collect(jobs, options.anew)
+    notebooks = (ROOT / "notebooks" / f"{artefact}.ipynb" for artefact in wanted)
+    if os.environ.get("RANK", "0") == "0":
+        print(*(shown(path) for path in notebooks if path.exists()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -260,39 +260,31 @@ def sed_eval_event(reference: Events, estimated: Events, labels=None, t_collar=0
     """`event_f1` by sed_eval itself: optimal matching, ``zero_score`` for an empty output."""
     from sed_eval.sound_event import EventBasedMetrics
 
-    labels = _labels(reference, estimated, labels)
-    metric = EventBasedMetrics(
-        labels,
-        t_collar=float(t_collar),
-        percentage_of_length=float(percentage),
-        event_matching_type="optimal",
-        empty_system_output_handling="zero_score",
-    )
-    return _sed_eval(metric, reference, estimated, labels)
+    settings = {"t_collar": float(t_collar), "percentage_of_length": float(percentage)}
+    settings["event_matching_type"] = "optimal"
+    return _sed_eval(EventBasedMetrics, settings, reference, estimated, labels)
 
 
 def sed_eval_segment(reference: Events, estimated: Events, labels=None, resolution=1.0):
     """`segment_f1` by sed_eval itself, with ``zero_score`` for an empty output."""
     from sed_eval.sound_event import SegmentBasedMetrics
 
+    settings = {"time_resolution": float(resolution)}
+    return _sed_eval(SegmentBasedMetrics, settings, reference, estimated, labels)
+
+
+def _sed_eval(metrics: type, settings: dict, reference: Events, estimated: Events, labels):
+    from dcase_util.containers import MetaDataContainer
+
     labels = _labels(reference, estimated, labels)
-    metric = SegmentBasedMetrics(labels, time_resolution=float(resolution))
-    # no argument of sed_eval 0.2.1 sets it here; without it a class never named has no F1 at all
+    metric = metrics(labels, **settings)
+    # not all metrics of sed_eval 0.2.1 take it; without it a class never named has no F1 at all
     metric.empty_system_output_handling = "zero_score"
-    return _sed_eval(metric, reference, estimated, labels)
-
-
-def _sed_eval(metric, reference: Events, estimated: Events, labels: list[str]):
-    import dcase_util
-
+    names = ("event_label", "onset", "offset")
     for file, events in reference.items():
-        pair = [
-            dcase_util.containers.MetaDataContainer(
-                [{"filename": file, "event_label": e[0], "onset": e[1], "offset": e[2]} for e in es]
-            )
-            for es in (events, estimated.get(file, ()))
-        ]
-        metric.evaluate(*pair)
+        both = events, estimated.get(file, ())
+        rows = [[dict(zip(names, e, strict=False), filename=file) for e in es] for es in both]
+        metric.evaluate(*map(MetaDataContainer, rows))
     by_class = [metric.class_wise_f_measure(label)["f_measure"] for label in labels]
     if np.isnan(by_class).all():  # sed_eval would warn on its way to nan
         return np.array(by_class), float("nan")

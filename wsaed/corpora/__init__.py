@@ -115,6 +115,15 @@ def load(spec: dict, replicate: int) -> Corpus:
     return _load(json.dumps(spec, sort_keys=True), replicate, folders)
 
 
+def embedded(shape: str, **more) -> dict:
+    """What a spec says of the embedded corpus beyond its sizes: ``shape``, and BANK's name or None.
+
+    A bank of recordings is known by its folder's name, so that a spec holds no path.
+    """
+    bank = os.environ.get("BANK")
+    return {"shape": shape, "bank": Path(bank).name if bank else None} | more
+
+
 ENVIRONMENT = ("BANK", "TEST_FOLD", "AUDIOSET", "DESED", "URBAN_SED", "CACHE")
 
 

@@ -86,7 +86,7 @@ def record(dry: np.ndarray, place: tuple[int, ...], rng: np.random.Generator) ->
 
 
 def clean(dry: np.ndarray, place: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """A clean synthetic scene: the dry sounds over a soft, even background; as `record`."""
+    """A clean scene: the dry sounds over a soft, even background; as `record`."""
     behind = background((*place, 3, int(rng.integers(PLACES))), "soft")
     return level(dry + 10 ** (SOFT / 20) * np.roll(behind, rng.integers(SAMPLES)), rng)
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from wsaed import audio, corpora
 from wsaed.code import digest
-from wsaed.corpora.sources import RATE, Sounds
+from wsaed.corpora.acoustics import RATE
 from wsaed.files import cache_root
 
 NOT_AUDIO = (".txt", ".csv", ".tsv", ".json", ".md", ".xml", ".html", ".pdf", ".jams", ".yaml")
@@ -53,7 +54,7 @@ def named(name: str) -> str:
     return folder
 
 
-def sounds(name: str, replicate: int, shape: str) -> Sounds:
+def sounds(name: str, replicate: int, shape: str) -> "Sounds":
     """The folder BANK, whose last part must be ``name``, as sources; see `choose` for splits.
 
     Siblings: within the stationary classes, and within the others, each class is taken for the
@@ -75,16 +76,46 @@ def sounds(name: str, replicate: int, shape: str) -> Sounds:
     about += f", test fold {folds[0]}" if folds else ""
     about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
     where = folder, mark, folds, shape
-    return Sounds(
-        classes,
-        {c: () for c in classes},
-        siblings,
-        partial(_count, where),
-        partial(_seconds, where),
-        partial(_render, where),
-        about,
-        f"{mark} {folds}",
-    )
+    return Sounds(where, classes, siblings, about, f"{mark} {folds}")
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """A bank's recordings as sources: what `wsaed.corpora.sources.Sounds` has of embedded ones.
+
+    where: of `choose`, which says what recordings a split may use
+    """
+
+    where: tuple
+    classes: tuple[str, ...]
+    siblings: dict[str, str]
+    about: str
+    key: str
+
+    @property
+    def subtypes(self) -> dict[str, tuple[str, ...]]:
+        return dict.fromkeys(self.classes, ())
+
+    def count(self, name: str, split: str) -> int:
+        return len(choose(self.where, name, split))
+
+    def take(self, name: str, split: str, source: int, rng) -> tuple[np.ndarray, bool]:
+        recording = choose(self.where, name, split)[source]
+        return recording.takes[rng.integers(len(recording.takes))], recording.stationary
+
+    def seconds(self, name: str, split: str, source: int, planned: float, rng) -> float:
+        take, steady = self.take(name, split, source, rng)
+        return planned if steady else min(LONGEST, len(take) / RATE)
+
+    def render(self, name: str, split: str, source: int, seconds: float, rng) -> np.ndarray:
+        take, steady = self.take(name, split, source, rng)
+        samples = round(seconds * RATE)
+        sound = loop(take, samples, rng) if steady else take[:samples].copy()
+        edge = min(len(sound) // 4, 80)  # 5 ms
+        fade = np.linspace(0, 1, edge, dtype=np.float32)
+        sound[:edge] *= fade
+        sound[len(sound) - edge :] *= fade[::-1]
+        return sound / np.float32(np.sqrt(np.mean(sound**2)) + 1e-9)
 
 
 def fingerprint(folder: str) -> str:
@@ -247,31 +278,6 @@ def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
             f"BANK={folder}: class {name!r} has no recording left for {split!r}; add recordings"
         )
     return tuple(mine)
-
-
-def _count(where: tuple, name: str, split: str) -> int:
-    return len(choose(where, name, split))
-
-
-def _take(where: tuple, name: str, split: str, source: int, rng) -> tuple[np.ndarray, bool]:
-    recording = choose(where, name, split)[source]
-    return recording.takes[rng.integers(len(recording.takes))], recording.stationary
-
-
-def _seconds(where: tuple, name: str, split: str, source: int, planned: float, rng) -> float:
-    take, steady = _take(where, name, split, source, rng)
-    return planned if steady else min(LONGEST, len(take) / RATE)
-
-
-def _render(where: tuple, name: str, split: str, source: int, seconds: float, rng) -> np.ndarray:
-    take, steady = _take(where, name, split, source, rng)
-    samples = round(seconds * RATE)
-    sound = loop(take, samples, rng) if steady else take[:samples].copy()
-    edge = min(len(sound) // 4, 80)  # 5 ms
-    fade = np.linspace(0, 1, edge, dtype=np.float32)
-    sound[:edge] *= fade
-    sound[len(sound) - edge :] *= fade[::-1]
-    return sound / np.float32(np.sqrt(np.mean(sound**2)) + 1e-9)
 
 
 def loop(sound: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -26,13 +26,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wsaed.corpora import Event, Split, recordings
-from wsaed.corpora.desed_statistics import CLEAN
 from wsaed.corpora.recordings import TIME, Clip, Listing, Reader
 from wsaed.files import table
 
 TABLE = table("corpora/readers.yaml")["desed"]
 PUBLISHED, PLACES = TABLE["published"], TABLE["places"]
-LABELS = tuple(sorted(CLEAN["seconds"]))  # the ten classes
+LABELS = tuple(sorted(table("corpora/desed.yaml")["clean"]["seconds"]))  # the ten classes
 SECONDS = 10.0  # of a clip whose name does not say it
 
 _NAME = r"([^\t,]+)"  # with a comma it would be a list between commas

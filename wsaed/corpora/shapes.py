@@ -1,50 +1,17 @@
 """What the corpora's shapes are made of: which classes, how often, who meets whom, which labels.
 
+`ontology`, `domestic` and `targets` give what `wsaed.corpora.scenes.Scenes` says of a split.
 Notebook: start_here.ipynb.
 """
 
 import hashlib
-from types import MappingProxyType
 
 import numpy as np
 
-from wsaed.corpora.desed_statistics import CLEAN, RECORDED
-from wsaed.corpora.sources import Sounds
+from wsaed.corpora.sources import DESED, SPLITS, Sounds
+from wsaed.files import table
 
-# What a shape has: its splits with their clips (of references: clips a class), how much of its
-# label noise it keeps, shares of 1, 2, ... classes a scene (domestic: DESED's)
-SHAPES = MappingProxyType(
-    {
-        "ontology": {
-            "train": 1000,
-            "validation": 300,
-            "test": 1000,
-            "noise": 1.0,
-            "classes_per_scene": (0.70, 0.24, 0.05, 0.01),
-        },
-        "domestic": {
-            "strong": 300,
-            "weak": 300,
-            "unlabelled": 2400,
-            "validation": 300,
-            "test": 1000,
-            "noise": 0.0,
-        },
-        "targets": {
-            "base_a": 400,
-            "base_b": 400,
-            "novel": 400,
-            "validation": 200,
-            "test": 1000,
-            "references": 20,
-            "noise": 0.0,
-            # A clip of L-TSD has 3.0 of its 192 classes, one of URBAN-SED 3.9 of 10, of DESED 1.6
-            # or 1.9. A role has four to eight classes here: with more than these 1.9 a clip, clip
-            # labels say little and clips run out of absent classes to ask for
-            "classes_per_scene": (0.40, 0.35, 0.20, 0.05),
-        },
-    }
-)
+SHAPES: dict[str, dict] = table("corpora/shapes.yaml")["shapes"]
 MISSING = (0.05, 0.6)  # range over labels of the share of positives that annotators miss
 
 
@@ -60,22 +27,21 @@ def ontology(sounds: Sounds, spec: dict, split: str) -> dict:
     every replicate. With sub-types the r-th class has a share of 1/r, split four to one, which
     spans two decades over 20 classes; a flat list falls geometrically.
     """
+    span, units, weights = spec["span"], {}, []
     ranks = {name: rank for rank, name in enumerate(order(sounds.classes, "rank"))}
-    units, weights, span = [], [], spec["span"]
-    for name in sounds.classes:
-        subtypes, position = sounds.subtypes[name], ranks[name] / (len(ranks) - 1)
-        if subtypes:
-            tail = np.log(span / 5) / np.log(len(ranks))
-            for t, share in zip((0, 1), (0.8, 0.2) if ranks[name] % 2 else (0.2, 0.8), strict=True):
-                units.append((name, t))
-                weights.append(share * (ranks[name] + 1) ** -tail)
+    tail = np.log(span / 5) / np.log(len(ranks))
+    weights = {}
+    for name, rank in ((name, ranks[name]) for name in sounds.classes):
+        if sounds.subtypes[name]:
+            for t, share in enumerate((0.8, 0.2) if rank % 2 else (0.2, 0.8)):
+                weights[name, t] = share * (rank + 1) ** -tail
         else:
-            units.append((name, None))
-            weights.append(span**-position)
-    weights = np.array(weights) ** (1 if split == "train" else spec["flatten"])
-    differ = np.array([[a[0] != b[0] for b in units] for a in units], float)
+            weights[name, None] = span ** -(rank / (len(ranks) - 1))
+    units = tuple(weights)
+    prior = np.array(list(weights.values())) ** (1 if split == "train" else spec["flatten"])
+    differ = np.array([[a != b for b, _ in units] for a, _ in units], float)
     classes = tuple(spec["classes_per_scene"])
-    return dict(units=tuple(units), first=weights, prior=weights, others=differ, classes=classes)
+    return dict(units=units, first=prior, prior=prior, others=differ, classes=classes)
 
 
 def domestic(sounds: Sounds, spec: dict, split: str) -> dict:
@@ -85,42 +51,36 @@ def domestic(sounds: Sounds, spec: dict, split: str) -> dict:
     1,000 scenes; the others follow how often they meet it, which brings speech back. Classes
     that are not DESED's meet evenly.
     """
-    table = CLEAN if split == "strong" else RECORDED
-    known, names = list(table["together"]), domestic_classes(sounds)
-    meet = np.ones((len(names), len(names))) - np.eye(len(names))
-    have = np.ones(len(names))
+    desed, names = DESED[SPLITS[split]["domain"]], domestic_classes(sounds)
+    found, known = evenly(names, desed["classes"]), list(desed["together"])
     if set(names) <= set(known):
         rows = [known.index(name) for name in names]
-        counts = np.array(list(table["together"].values()), float)[np.ix_(rows, rows)]
+        counts = np.array(list(desed["together"].values()), float)[np.ix_(rows, rows)]
         have = np.diag(counts).copy()
-        meet = counts / np.outer(have, have) * (1 - np.eye(len(names)))
+        found |= dict(prior=have, others=counts / np.outer(have, have) * found["others"])
+    return found
+
+
+def evenly(names, classes) -> dict:
+    """Units and weights of classes that meet evenly, ``classes`` the weights of 1, 2, ... ."""
+    units, ones = tuple((name, None) for name in names), np.ones(len(names))
     return dict(
-        units=tuple((name, None) for name in names),
-        first=np.ones(len(names)),
-        prior=have,
-        others=meet,
-        classes=table["classes"],
+        units=units, first=ones, prior=ones, others=1 - np.eye(len(names)), classes=tuple(classes)
     )
 
 
 def domestic_classes(sounds: Sounds) -> tuple[str, ...]:
     """DESED's ten where they are all there, else the first ten."""
-    known = tuple(name for name in sounds.classes if name in RECORDED["seconds"])
-    return known if len(known) == len(RECORDED["seconds"]) else sounds.classes[:10]
+    desed = DESED["clean"]["seconds"]
+    known = tuple(name for name in sounds.classes if name in desed)
+    return known if len(known) == len(desed) else sounds.classes[:10]
 
 
 def targets(sounds: Sounds, spec: dict, split: str) -> dict:
     """Units and weights of target sound detection's shape: a role's classes, which meet evenly."""
     roles = target_roles(sounds.classes) | {"references": sounds.classes}
-    names = roles.get(split, roles["novel"])
-    return dict(
-        units=tuple((name, None) for name in names),
-        first=np.ones(len(names)),
-        prior=np.ones(len(names)),
-        others=1 - np.eye(len(names)),
-        classes=tuple(spec["classes_per_scene"]),
-        references=spec["references"] if split == "references" else 0,
-    )
+    found = evenly(roles.get(split, roles["novel"]), spec["classes_per_scene"])
+    return found | {"references": spec["references"] if split == "references" else 0}
 
 
 def target_roles(classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

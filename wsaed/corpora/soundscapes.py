@@ -8,7 +8,7 @@ Three shapes, each after one of the papers' corpora:
   targets   target sound detection's: two bases with events (A recorded, B clean), novel classes
             with clip labels (`shapes.target_roles`), and references, one target alone in a clip
 Splits without events still carry the truth, for oracles and pictures: `Split.clean_labels`
-and the attribute ``hidden`` (a list of `Event` a clip); no method may read them.
+and `Split.hidden`; no method may read them.
 Notebook: start_here.ipynb.
 """
 
@@ -17,199 +17,113 @@ import json
 import os
 from dataclasses import asdict
 from functools import partial
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torchaudio.functional import resample
 
+from wsaed.audio import resample
 from wsaed.code import digest
-from wsaed.corpora import (
-    SHARD,
-    Corpus,
-    Event,
-    Shards,
-    Split,
-    acoustics,
-    bank,
-    build_shards,
-    cache_root,
-    pairs,
-    shapes,
-)
-from wsaed.corpora.sources import (
-    RATE,
-    SHORTEST,
-    SPLITS,
-    Sounds,
-    arrange,
-    draw,
-    durations,
-    generated,
-)
+from wsaed.corpora import SHARD, Corpus, Event, Shards, Split, bank, build_shards, pairs, shapes
+from wsaed.corpora.acoustics import RATE
+from wsaed.corpora.scenes import Scenes, annotate, plan, scene
+from wsaed.corpora.sources import SPLITS, Sounds
 from wsaed.features import FrontEnd, log_mel
+from wsaed.files import cache_root, table
 
-DEFAULTS = MappingProxyType(
-    {
-        "name": "soundscapes",
-        "shape": "ontology",
-        "bank": None,  # name of the folder of recordings that the environment's BANK is
-        # clips (of references: clips a class); None: the shape's, see shapes.SHAPES
-        **{split: None for split in SPLITS},
-        "noise": None,  # times the rates of missing and wrong labels, 0 for none; None: as above
-        "snr": (10.0, 30.0),  # dB, range of an event's level above the background
-        "classes_per_scene": None,  # ontology, targets: shares of 1, 2, ...; None: as above
-        "span": 100.0,  # ontology: most frequent over rarest training label
-        "flatten": 0.25,  # ontology: exponent that evens out validation and test prevalences
-    }
-)
+DEFAULTS = {**table("corpora/shapes.yaml")["spec"], **dict.fromkeys(SPLITS)}
 AUDIO = ("shape", "bank", "snr", "classes_per_scene", "span", "flatten")  # keys one can hear
-PLAN, SOUND, RECORDING, NOISE, START, PLACE = range(1, 7)  # random streams; see `_rng`
-PAIRS = 8  # the seventh is sources.IDENTITY
-WRONG = 0.023  # wrong labels a true one, at noise 1
-GOLDEN = (5**0.5 - 1) / 2
+PAIRS = 8  # a random stream, as in `scenes`; the seventh is sources.IDENTITY
 
 
-class Scenes(NamedTuple):
-    """All that decides how one split sounds.
+def load(spec: dict, replicate: int) -> Corpus:
+    """The corpus of ``spec`` (keys: `DEFAULTS`), drawn anew for ``replicate``.
 
-    units:    (class, sub-type or None) that a scene may contain
-    first:    (units,) weights of a scene's first unit
-    others:   (units, units) weights of a unit, given one already there; 0 within a class
-    prior:    (units,) weights of a further unit before ``others``
-    classes:  weights of 1, 2, ... classes a scene
-    references: how many of each class there are in the split of that name; 0 in all others
+    A bank's folder comes from the environment's BANK; its last part must be spec["bank"].
+    Raises ValueError, one line, for a spec or a bank that can't be used.
     """
-
-    replicate: int
-    split: str
-    snr: tuple[float, float]
-    sounds: Sounds
-    units: tuple[tuple[str, int | None], ...]
-    first: np.ndarray
-    others: np.ndarray
-    prior: np.ndarray
-    classes: tuple[float, ...]
-    references: int = 0
-
-    @property
-    def domain(self) -> str:
-        return "clean" if self.split in ("strong", "base_b") else "recorded"
-
-
-class Planned(NamedTuple):
-    """An event of a scene: class, sub-type, source number, seconds, dB, seed of its rendering."""
-
-    name: str
-    subtype: int | None
-    source: int
-    onset: float
-    seconds: float
-    snr: float
-    seed: int
+    spec = complete(spec)
+    folder, shape = spec["bank"], spec["shape"]
+    sounds = bank.sounds(folder, replicate, shape) if folder else Sounds(replicate)
+    units = {"ontology": shapes.ontology, "domestic": shapes.domestic, "targets": shapes.targets}
+    labels, siblings = shapes.labels(sounds, shape)
+    key = {name: spec[name] for name in AUDIO} | {"sounds": sounds.key}
+    snr, splits = tuple(map(float, spec["snr"])), {}
+    for name in (split for split in SPLITS if spec[split]):
+        scenes = Scenes(replicate, name, snr, sounds, **units[shape](sounds, spec, name))
+        count = spec[name] * (len(labels) if name == "references" else 1)
+        splits[name] = split = _split(scenes, labels, siblings, count, spec["noise"], key)
+        if shape == "targets" and name != "references":
+            # asks for its role's classes alone; label noise never contradicts events
+            known = split.clip_labels if split.events is None else split.clean_labels
+            asked = [labels.index(name) for name, _ in scenes.units]
+            split.pairs = pairs.pairs(known, asked, scenes.rng(PAIRS))
+    return Corpus("soundscapes", labels, splits, _about(spec, labels, splits, sounds))
 
 
-def plan(scenes: Scenes, i: int) -> list[Planned]:
-    """The events of clip i, loudest first.
-
-    The first class follows a golden-ratio sequence over the clips: still a function of i, but
-    any run of clips has each class about as often as it should, so none is missing by chance.
-    """
-    if scenes.references:
-        return [plan_reference(scenes, i)]
-    rng = _rng(PLAN, scenes, i)
-    chosen = [draw(scenes.first, (_rng(START, scenes).random() + i * GOLDEN) % 1)]
-    for _ in range(draw(np.array(scenes.classes), rng.random())):
-        weights = scenes.prior * scenes.others[chosen].prod(0)
-        if weights.any():
-            chosen.append(draw(weights, rng.random()))
-    events = []
-    for name, subtype in (scenes.units[unit] for unit in chosen):
-        sources = scenes.sounds.count(name, scenes.split)
-        source = int(rng.integers(sources))
-        if subtype is not None:
-            source = 2 * int(rng.integers(sources // 2)) + subtype
-        low, high = scenes.snr
-        loudness = rng.uniform(low, high)
-        lengths = [
-            scenes.sounds.seconds(
-                name, scenes.split, source, seconds, _rng(SOUND, scenes, i, len(events) + k)
-            )
-            for k, seconds in enumerate(durations(name, scenes.domain, rng))
-        ]
-        lengths = [max(SHORTEST, seconds) for seconds in lengths]
-        # people and machines take turns: of two arrangements, the one that overlaps less
-        tries = [arrange(lengths, rng) for _ in range(2)]
-        onsets, lengths = min(tries, key=lambda spans: _overlap(*spans, events))
-        for onset, seconds in zip(onsets, lengths, strict=True):
-            snr = float(np.clip(loudness + rng.uniform(-3, 3), low, high))
-            events.append(Planned(name, subtype, source, onset, seconds, snr, len(events)))
-    return sorted(events, key=lambda event: -event.snr)
+def complete(spec: dict) -> dict:
+    """The spec with every default filled in; ValueError, one line, for what makes no sense."""
+    for key in spec:
+        _check(key in DEFAULTS, f"unknown key {key!r} in the spec; keys: {', '.join(DEFAULTS)}")
+    spec = {**DEFAULTS, **spec}
+    name, known = spec["shape"], ", ".join(shapes.SHAPES)
+    _check(name in shapes.SHAPES, f"shape {name!r} can't be made; use one of: {known}")
+    shape = shapes.SHAPES[name]
+    spec |= {key: value for key, value in shape.items() if spec[key] is None}
+    for split in SPLITS:
+        size = spec[split] or 0
+        _check(split in shape or not size, f"shape {name!r} has no split {split!r}")
+        possible = isinstance(size, int) and size >= 0
+        _check(possible, f"{split}={size!r} must be a number of clips, 0 or more")
+    two = "must be 2 or more: to train and to test with"
+    _check(spec["references"] != 1, f"references=1 {two}")
+    (low, high), noise = spec["snr"], spec["noise"]
+    _check(low <= high, f"snr={[low, high]} must rise")
+    _check(noise >= 0, f"noise={noise} must be 0 or more")
+    return spec
 
 
-def plan_reference(scenes: Scenes, i: int) -> Planned:
-    """The event of reference i: class i, modulo the classes, alone for the whole ten seconds.
-
-    The first half of a class's references has the first half of its sources, the second the other.
-    """
-    k, name = i // len(scenes.units), scenes.units[i % len(scenes.units)][0]
-    half, sources = scenes.references // 2, scenes.sounds.count(name, scenes.split) // 2
-    source = k % sources if k < half else sources + (k - half) % sources
-    snr = float(_rng(PLAN, scenes, i).uniform(*scenes.snr))
-    return Planned(name, None, source, 0.0, acoustics.SAMPLES / RATE, snr, 0)
+def _check(right: bool, says: str) -> None:
+    if not right:
+        raise ValueError(f"soundscapes: {says}")
 
 
-def _overlap(onsets, lengths, events: list[Planned]) -> float:
-    """Seconds that new events share with ``events``, added up over all pairs."""
-    return sum(
-        max(0.0, min(onset + seconds, e.onset + e.seconds) - max(onset, e.onset))
-        for onset, seconds in zip(onsets, lengths, strict=True)
-        for e in events
+def fingerprint(spec: dict) -> str:
+    """What identifies a user's own recordings to the run cache; "" for the embedded sounds."""
+    if not spec.get("bank"):
+        return ""
+    fold = os.environ.get("TEST_FOLD", "")
+    return bank.fingerprint(bank.named(spec["bank"])) + (f" fold {fold}" if fold else "")
+
+
+def _split(scenes: Scenes, labels, siblings, count: int, noise: float, key: dict) -> Split:
+    index = {label: k for k, label in enumerate(labels)}
+    sounds, name, tells = scenes.sounds, scenes.split, SPLITS[scenes.split]["tells"]
+    loudest = np.full((count, len(labels)), -np.inf)
+    events, groups = [[] for _ in range(count)], np.zeros(count, int)
+    for i in range(count):
+        planned = plan(scenes, i)
+        groups[i] = sounds.classes.index(planned[0].name) * 100_000 + planned[0].source
+        for event in planned:
+            source = f"{event.name}/{name}/{event.source}"
+            span = round(event.onset, 4), round(event.onset + event.seconds, 4)
+            subtypes = sounds.subtypes[event.name]
+            both = (event.name,) if event.subtype is None else (event.name, subtypes[event.subtype])
+            for label in both:
+                events[i].append(Event(label, *span, source, event.snr))
+                loudest[i, index[label]] = max(loudest[i, index[label]], event.snr)
+    sibling = np.array([index[siblings[label]] for label in labels])
+    noisy = annotate(scenes, loudest, shapes.missing_rates(labels), sibling, noise)
+    return Split(
+        name,
+        clips=[f"{name}_{i:05d}.wav" for i in range(count)],
+        events=events if tells == "events" else None,
+        clip_labels=None if tells == "nothing" else noisy,
+        clean_labels=(loudest > -np.inf).astype(np.float32),
+        groups=groups,
+        features=partial(_features, scenes, count, key),
+        waveform=partial(scene, scenes),
+        rate=RATE,
+        hidden=events,
     )
-
-
-def _rng(stream: int, scenes: Scenes, *seeds: int) -> np.random.Generator:
-    return np.random.default_rng((stream, scenes.replicate, SPLITS[scenes.split], *seeds))
-
-
-def scene(scenes: Scenes, i: int) -> np.ndarray:
-    """The waveform of clip i: (160000,) float32 at 16 kHz."""
-    dry = np.zeros(acoustics.SAMPLES, np.float32)
-    for event in plan(scenes, i):
-        sound = scenes.sounds.render(
-            event.name,
-            scenes.split,
-            event.source,
-            event.seconds,
-            _rng(SOUND, scenes, i, event.seed),
-        )
-        if scenes.references:
-            sound = np.resize(sound, len(dry))  # what is shorter is repeated
-        start = round(event.onset * RATE)
-        sound = sound[: len(dry) - start] * np.float32(10 ** (event.snr / 20))
-        dry[start : start + len(sound)] += sound
-    record = acoustics.clean if scenes.domain == "clean" else acoustics.record
-    place = PLACE, scenes.replicate, SPLITS[scenes.split]
-    return record(dry, place, _rng(RECORDING, scenes, i))
-
-
-def annotate(scenes: Scenes, clean, loudest, rates, sibling, noise: float) -> np.ndarray:
-    """Noisy clip labels from clean ones, both (clips, labels) float32.
-
-    A label is missed twice as often as its rate where its loudest event lies at the faint end
-    of the range, half as often at the loud end. A true label may put its sibling beside it.
-    loudest: (clips, labels) dB; rates: (labels,); sibling: (labels,) index of each one's sibling.
-    """
-    low, high = scenes.snr
-    fainter = ((low + high) / 2 - loudest) / max((high - low) / 2, 1e-9)
-    miss = np.minimum(0.9, noise * rates * 2.0 ** np.where(clean > 0, fainter, 0))
-    u = np.stack([_rng(NOISE, scenes, i).random((2, len(rates))) for i in range(len(clean))])
-    given = clean * (u[:, 0] >= miss)
-    clips, true = np.nonzero((clean > 0) & (u[:, 1] < min(0.9, noise * WRONG)))
-    wrong = clips, sibling[true]
-    given[wrong] = np.where(clean[wrong] > 0, given[wrong], 1)
-    return given.astype(np.float32)
 
 
 def _features(scenes: Scenes, count: int, key: dict, front_end: FrontEnd, only=None) -> Shards:
@@ -225,10 +139,7 @@ def _features(scenes: Scenes, count: int, key: dict, front_end: FrontEnd, only=N
     folder, full = cache_root() / "features" / name, count // SHARD
 
     def feature(i: int) -> np.ndarray:
-        waveform = scene(scenes, i)
-        if front_end.rate != RATE:
-            waveform = resample(torch.from_numpy(waveform), RATE, front_end.rate).numpy()
-        return log_mel(waveform, front_end)
+        return log_mel(resample(scene(scenes, i), RATE, front_end.rate), front_end)
 
     def rest(i: int) -> np.ndarray:
         return feature(full * SHARD + i)
@@ -239,115 +150,6 @@ def _features(scenes: Scenes, count: int, key: dict, front_end: FrontEnd, only=N
     if count % SHARD and only in (None, full):
         paths += build_shards(folder / f"rest_{count}", count % SHARD, rest).paths
     return Shards(paths)
-
-
-def _split(scenes: Scenes, labels, siblings, count: int, noise: float, key: dict) -> Split:
-    index = {label: k for k, label in enumerate(labels)}
-    clean = np.zeros((count, len(labels)), np.float32)
-    loudest = np.full(clean.shape, -np.inf)
-    events, groups, named = [], [], len(index) > len(scenes.sounds.classes)
-    for i in range(count):
-        planned = plan(scenes, i)
-        groups.append(scenes.sounds.classes.index(planned[0].name) * 100_000 + planned[0].source)
-        events.append([])
-        for event in planned:
-            source = f"{event.name}/{scenes.split}/{event.source}"
-            span = round(event.onset, 4), round(event.onset + event.seconds, 4)
-            both = [event.name]
-            if named and event.subtype is not None:
-                both.append(scenes.sounds.subtypes[event.name][event.subtype])
-            for label in both:
-                events[-1].append(Event(label, *span, source, event.snr))
-                clean[i, index[label]] = 1
-                loudest[i, index[label]] = max(loudest[i, index[label]], event.snr)
-    sibling = np.array([index[siblings[label]] for label in labels])
-    strong = scenes.split in ("strong", "base_a", "base_b", "validation", "test")
-    noisy = annotate(scenes, clean, loudest, shapes.missing_rates(labels), sibling, noise)
-    split = Split(
-        scenes.split,
-        [f"{scenes.split}_{i:05d}.wav" for i in range(count)],
-        events if strong else None,
-        None if scenes.split == "unlabelled" else noisy,
-        clean,
-        np.array(groups),
-        partial(_features, scenes, count, key),
-        partial(scene, scenes),
-        RATE,
-    )
-    split.hidden = events
-    return split
-
-
-def complete(spec: dict) -> dict:
-    """The spec with every default filled in; ValueError, one line, for what makes no sense."""
-    unknown = sorted(set(spec) - set(DEFAULTS))
-    if unknown:
-        raise ValueError(
-            f"soundscapes: unknown key {unknown[0]!r} in the spec; keys: {', '.join(DEFAULTS)}"
-        )
-    spec = {**DEFAULTS, **spec}
-    shape = shapes.SHAPES.get(spec["shape"])
-    if shape is None:
-        known = ", ".join(shapes.SHAPES)
-        raise ValueError(f"soundscapes: shape {spec['shape']!r} can't be made; use one of: {known}")
-    spec |= {name: value for name, value in shape.items() if spec[name] is None}
-    for split in SPLITS:
-        size = spec[split]
-        if split not in shape and size:
-            raise ValueError(f"soundscapes: shape {spec['shape']!r} has no split {split!r}")
-        if split in shape and (not isinstance(size, int) or size < 0):
-            raise ValueError(f"soundscapes: {split}={size!r} must be a number of clips, 0 or more")
-    if spec["references"] == 1:
-        raise ValueError("soundscapes: references=1 must be 2 or more: to train and to test with")
-    low, high = spec["snr"]
-    if not low <= high or not spec["noise"] >= 0:
-        raise ValueError(
-            f"soundscapes: snr={list(spec['snr'])} must rise and noise={spec['noise']} be 0 or more"
-        )
-    return spec
-
-
-def load(spec: dict, replicate: int) -> Corpus:
-    """The corpus of ``spec`` (keys: `DEFAULTS`), drawn anew for ``replicate``.
-
-    A bank's folder comes from the environment's BANK; its last part must be spec["bank"].
-    Raises ValueError, one line, for a spec or a bank that can't be used.
-    """
-    spec = complete(spec)
-    folder, shape = spec["bank"], spec["shape"]
-    sounds = bank.sounds(folder, replicate, shape) if folder else generated(replicate)
-    weights = {
-        "ontology": shapes.ontology,
-        "domestic": shapes.domestic,
-        "targets": shapes.targets,
-    }[shape]
-    labels, siblings = shapes.labels(sounds, shape)
-    key = {name: spec[name] for name in AUDIO} | {"sounds": sounds.key}
-    splits = {}
-    for name in SPLITS:
-        if spec[name]:
-            snr = tuple(map(float, spec["snr"]))
-            scenes = Scenes(replicate, name, snr, sounds, **weights(sounds, spec, name))
-            count = spec[name] * (len(labels) if name == "references" else 1)
-            splits[name] = _split(scenes, labels, siblings, count, spec["noise"], key)
-            if shape == "targets" and name != "references":
-                splits[name].pairs = _pairs(scenes, splits[name], labels)
-    return Corpus("soundscapes", labels, splits, _about(spec, labels, splits, sounds))
-
-
-def _pairs(scenes: Scenes, split: Split, labels: tuple[str, ...]) -> pairs.Pairs:
-    """Asks for the classes of the split's role alone; label noise never contradicts events."""
-    known = split.clip_labels if split.events is None else split.clean_labels
-    asked = [labels.index(name) for name, _ in scenes.units]
-    return pairs.pairs(known, asked, _rng(PAIRS, scenes))
-
-
-def fingerprint(spec: dict) -> str:
-    """What identifies a user's own recordings to the run cache; "" for the embedded sounds."""
-    if not spec.get("bank"):
-        return ""
-    fold = os.environ.get("TEST_FOLD", "")
-    return bank.fingerprint(bank.named(spec["bank"])) + (f" fold {fold}" if fold else "")
 
 
 def _about(spec: dict, labels, splits: dict[str, Split], sounds: Sounds) -> str:
@@ -361,8 +163,7 @@ def _about(spec: dict, labels, splits: dict[str, Split], sounds: Sounds) -> str:
     roles = ""
     if spec["shape"] == "targets":
         found = shapes.target_roles(sounds.classes).items()
-        roles = "; ".join(f"{role}: {', '.join(names)}" for role, names in found)
-        roles = f" ({roles})"
+        roles = " (" + "; ".join(f"{role}: {', '.join(names)}" for role, names in found) + ")"
         share = share[share > 0]  # a scene has its role's classes alone
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
     return (

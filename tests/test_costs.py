@@ -1,0 +1,116 @@
+"""What nets cost: multiply-adds against naive transcriptions that count theirs, CPU time."""
+
+import itertools
+import math
+import time
+
+import pytest
+import torch
+
+from wsaed import costs, nets, parameters
+from wsaed.features import FRONT_ENDS
+from wsaed.shallow import systems
+
+
+class Counted:
+    """Multiplies numbers and counts how often."""
+
+    def __init__(self):
+        self.count = 0
+
+    def dot(self, weights, x):
+        self.count += len(weights)
+        return sum(float(w) * float(v) for w, v in zip(weights, x, strict=True))
+
+
+def naive_lstm(lstm, x):
+    """A stack of LSTM layers on one clip, number by number, and the products of its weights."""
+
+    def sigmoid(v):
+        return 1 / (1 + math.exp(-v))
+
+    counted, h = Counted(), lstm.hidden_size
+    for layer in range(lstm.num_layers):
+        W, U, b, c = (p.tolist() for p in lstm._flat_weights[4 * layer : 4 * layer + 4])
+        state, cell, out = [0.0] * h, [0.0] * h, []
+        for step in x:
+            gates = [
+                counted.dot(W[k], step) + b[k] + counted.dot(U[k], state) + c[k]
+                for k in range(4 * h)
+            ]
+            i, f, g, o = (gates[k * h : (k + 1) * h] for k in range(4))
+            cell = [sigmoid(f[k]) * cell[k] + sigmoid(i[k]) * math.tanh(g[k]) for k in range(h)]
+            state = [sigmoid(o[k]) * math.tanh(cell[k]) for k in range(h)]
+            out.append(state)
+        x = out
+    return x, counted.count
+
+
+def test_an_lstm_costs_what_its_naive_transcription_multiplies():
+    torch.manual_seed(0)
+    net, x = torch.nn.LSTM(5, 4, 3, batch_first=True).eval(), torch.randn(1, 6, 5)
+    out, count = naive_lstm(net, x[0].tolist())
+    with torch.no_grad():
+        assert torch.allclose(net(x)[0][0], torch.tensor(out), atol=1e-6)
+    assert costs.multiply_adds(net, x) == count == 6 * 4 * 4 * ((5 + 4) + 2 * (4 + 4))
+    assert costs.multiply_adds(net, x.expand(3, -1, -1)) == 3 * count
+    both_ways = torch.nn.LSTM(5, 4, 2, batch_first=True, bidirectional=True).eval()
+    assert costs.multiply_adds(both_ways, x) == 2 * 6 * 4 * 4 * ((5 + 4) + (8 + 4))
+    with torch.backends.mkldnn.flags(enabled=False):  # where torch takes it apart and counts it
+        assert costs.multiply_adds(net, x) == count
+
+
+def test_a_convolution_costs_what_a_naive_count_says():
+    net, x, counted = torch.nn.Conv2d(2, 3, 5, padding=2), torch.randn(1, 2, 7, 6), Counted()
+    padded, out = torch.nn.functional.pad(x[0], (2, 2, 2, 2)), torch.zeros(1, 3, 7, 6)
+    for k, t, m in itertools.product(range(3), range(7), range(6)):
+        seen = padded[:, t : t + 5, m : m + 5].flatten().tolist()
+        out[0, k, t, m] = counted.dot(net.weight[k].flatten().tolist(), seen) + net.bias[k].item()
+    with torch.no_grad():
+        assert torch.allclose(net(x), out, atol=1e-5)
+    assert costs.multiply_adds(net, x) == counted.count
+    assert costs.multiply_adds(torch.nn.Linear(5, 4), torch.randn(2, 7, 5)) == 2 * 7 * 5 * 4
+
+
+def machines(profile):
+    """The student's net and one of its teacher's, each with the clip that it hears."""
+    p = parameters.chosen("shallow_student", profile)
+    specs = systems.systems(p)["ef_sw_em_cs"], systems.teacher(p)["teachers"][0]
+    built = [nets.build(spec, 10).eval() for spec in specs]
+    fronts = [FRONT_ENDS[spec["front_end"]] for spec in specs]
+    clips = [torch.zeros(1, front.frames, front.mels) for front in fronts]
+    return list(zip([built[0], built[1].student], clips, strict=True))
+
+
+def test_the_papers_student_saves_work_and_not_weights_against_one_teacher():
+    (student, x), (teacher, x_t) = machines("paper")
+    h = 256
+    lstm = 4 * h * (20 + h) + 2 * 4 * h * (h + h)
+    assert nets.parameter_count(student) == lstm + 3 * 8 * h + 20 * (h + 1) == 1_342_484
+    assert costs.multiply_adds(student, x) == 500 * (lstm + 20 * h)
+    # 600 frames of 64 mel bins, then a quarter of the bins a layer; 160 filters of 5, 5 and 3
+    convolved = 600 * (64 * 25 * 160 + 16 * 25 * 160**2 + 4 * 9 * 160**2)
+    pooled = 600 * 160 * 10 * 2  # frame scores, and the clip's features by their weights
+    assert costs.multiply_adds(teacher, x_t) == convolved + pooled
+    assert round(nets.parameter_count(teacher) / nets.parameter_count(student), 2) == 0.65
+    assert costs.multiply_adds(teacher, x_t[:, :500]) == (convolved + pooled) * 500 / 600
+
+
+def test_the_legend_says_how_large_the_student_is():
+    for profile, times in (("laptop", 1.6), ("evidence", 1.6), ("paper", 0.25)):
+        (student, _), (teacher, _) = machines(profile)
+        six = 6 * nets.parameter_count(teacher)
+        assert nets.parameter_count(student) / six == pytest.approx(times, abs=0.05)
+    legend = systems.PUBLISHED["legend"]
+    assert "1.6 times the parameters" in legend and "a quarter of them" in legend
+
+
+def test_latency_is_a_median_with_one_thread():
+    threads = []
+
+    def call():
+        threads.append(torch.get_num_threads())
+        time.sleep(0.002)
+
+    assert 0.002 <= costs.latency(call, seconds=0.02) < 0.01
+    assert set(threads) == {1} and len(threads) > 3

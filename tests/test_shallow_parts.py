@@ -1,0 +1,420 @@
+"""The shallow student's net, losses, masks, SpecAugment and teacher, each against its formula."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS, one_line
+from test_shallow_method import SIZES, corpus, seed  # noqa: F401 - fixtures
+
+from wsaed import nets, parameters, training
+from wsaed.features import FRONT_ENDS
+from wsaed.joint import scores
+from wsaed.shallow import augment, method, systems, teacher
+from wsaed.shallow.method import event_mask, masked_cross_entropy, segment_mask
+
+# The net
+
+
+def student(classes=10, **settings):
+    return nets.build({"net": {"name": "shallow.net:LstmStudent", **settings}}, classes)
+
+
+def test_the_student_has_the_published_number_of_parameters():
+    net = student()
+    assert nets.parameter_count(net) == 1_342_484
+    assert (net.lstm.num_layers, net.lstm.hidden_size, net.lstm.bidirectional) == (3, 256, False)
+    assert student(width=0.25).lstm.hidden_size == 64 and student(width=1e-3).lstm.hidden_size == 8
+    assert student(mels=128, width=0.05)(torch.randn(2, 30, 128))[0].shape == (2, 30, 10)
+
+
+@pytest.mark.parametrize("front_end", ["lstm", "lstm_40ms"])
+def test_a_frame_comes_out_for_every_frame_that_goes_in(front_end):
+    front_end, net = FRONT_ENDS[front_end], student(7, width=0.05)
+    f, clip = net(torch.randn(2, front_end.frames, front_end.mels))
+    rate = net.frames_per_second(front_end)
+    assert f.shape == (2, round(rate * front_end.seconds), 7) and clip.shape == (2, 7)
+    assert rate == front_end.frames / 10
+
+
+def test_a_frame_hears_what_came_before_it_and_nothing_after():
+    net, x = student(width=0.05).double().eval(), torch.randn(1, 60, 20).double()
+    changed = x.clone()
+    changed[:, 30] += 5
+    same = (net(x)[0] == net(changed)[0]).all(2)[0]
+    assert same[:30].all() and not same[30:].any()
+
+
+def test_equation_1_is_a_softmax_over_the_classes_and_then_a_mean_over_time():
+    net, x = student(4, width=0.05).eval(), torch.randn(2, 9, 20)
+    with torch.no_grad():
+        net.attention.weight.mul_(20)
+    f, clip = net(x)
+    H = net.lstm(x)[0].detach().double().numpy()
+    a, b = (v.detach().double().numpy() for v in (net.attention.weight, net.attention.bias))
+    for i in range(2):
+        z = np.zeros((9, 4))
+        for t in range(9):
+            e = [math.exp(sum(a[c] * H[i, t]) + b[c]) for c in range(4)]
+            z[t] = [value / sum(e) for value in e]
+        for c in range(4):
+            total = sum(z[t, c] * f[i, t, c].item() for t in range(9))
+            assert clip[i, c].item() == pytest.approx(total / z[:, c].sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("bias", [-300.0, 17.0, 300.0])
+def test_saturated_outputs_stay_probabilities_with_finite_slopes(bias):
+    net = student(5, width=0.05)
+    with torch.no_grad():
+        net.frames.bias.fill_(bias)
+        net.attention.bias[0] = 200.0
+    f, clip = net(torch.randn(4, 250, 20))
+    assert all(p.min() >= 0 and p.max() <= 1 for p in (f, clip))
+    loss = method.cross_entropy(clip, torch.full_like(clip, 0.5))
+    loss.backward()
+    assert loss.isfinite() and all(w.grad.isfinite().all() for w in net.parameters())
+
+
+def test_outputs_are_float32_under_autocast_and_input_is_standardised():
+    net, x = student(width=0.05), torch.randn(2, 40, 20)
+    # a CPU may have no LSTM in bf16; its dense layers are what must not give it on
+    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16):
+        assert all(part.dtype == torch.float32 for part in net(x))
+    before, mean, std = net(x)[0], torch.randn(20), torch.rand(20) + 0.5
+    net.set_statistics(mean, std)
+    assert torch.allclose(net(x * std + mean)[0], before, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"layers": 2}])
+def test_another_setting_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"shallow\.net:LstmStudent") as error:
+        student(**wrong)
+    assert one_line(error)
+
+
+# Masks and losses
+
+
+def labels(clips=4, frames=40, classes=5):
+    """Hard frame labels in runs, and the tags they make; some classes absent."""
+    rng = np.random.default_rng(0)
+    Y = torch.zeros(clips, frames, classes)
+    for i in range(clips):
+        for c in rng.permutation(classes)[:2]:
+            first = rng.integers(0, frames - 3)
+            Y[i, first : first + rng.integers(1, 8), c] = 1
+    return Y, Y.amax(1)
+
+
+def every_mask(Y, y_w):
+    return event_mask(y_w, Y.shape[1]), segment_mask(Y, 3), torch.ones_like(Y)
+
+
+def spans(M):
+    on = np.flatnonzero(np.diff(np.pad(M.numpy().astype(int), 1)))
+    return [(int(a), int(b) - 1) for a, b in on.reshape(-1, 2)]
+
+
+def test_the_printed_equation_7_leaves_holes_and_the_dilation_does_not():
+    def printed(Y, margin):  # frames i, i + margin and i - margin, and no others
+        near = [[j for j in (i, i + margin, i - margin) if 0 <= j < len(Y)] for i in range(len(Y))]
+        return torch.stack([Y[js].max() for js in near])
+
+    Y = torch.zeros(60)
+    Y[25:30] = 1  # five frames at 50 a second, the margin 12
+    assert spans(printed(Y, 12)) == [(13, 17), (25, 29), (37, 41)]
+    assert spans(segment_mask(Y[None, :, None], 12)[0, :, 0]) == [(13, 41)]
+    Y[20:35] = 1  # longer than the margin, and the print has no hole
+    assert torch.equal(printed(Y, 12), segment_mask(Y[None, :, None], 12)[0, :, 0])
+
+
+def test_the_segment_mask_keeps_less_than_the_event_mask_and_both_keep_every_active_frame():
+    Y, y_w = labels()
+    event, segment, _ = every_mask(Y, y_w)
+    assert (segment >= Y).all() and (segment <= event).all()
+    assert Y.sum() < segment.sum() < event.sum() < Y.numel()
+
+
+def test_masked_cells_contribute_nothing():
+    Y, y_w = labels()
+    M, p = event_mask(y_w, 40), torch.rand(Y.shape, requires_grad=True)
+    for denominator in ("cells", "mask"):
+        p.grad = None
+        found = masked_cross_entropy(p, Y, M, denominator)
+        found.backward()
+        assert (p.grad[M == 0] == 0).all() and (p.grad[M == 1] != 0).all()
+        elsewhere = torch.where(M == 1, p, torch.rand(Y.shape))
+        elsewhere[0, :, y_w[0] == 0] = 1.0  # even where the logarithm has no end
+        assert torch.equal(masked_cross_entropy(elsewhere, Y, M, denominator), found)
+
+
+def test_a_mask_inside_the_logarithm_is_a_weight_outside_it_where_no_label_is_masked():
+    def printed(M):  # equation 5's bracket with the mask inside the logarithm; 0 log 0 is 0
+        q = (M * p).double()
+        return -(torch.xlogy(Y.double(), q) + torch.xlogy(1 - Y.double(), 1 - q)).mean()
+
+    Y, y_w = labels()
+    p = torch.rand(Y.shape) * 0.9 + 0.05
+    for M in every_mask(Y, y_w):
+        assert (Y <= M).all()
+        assert masked_cross_entropy(p, Y, M).item() == pytest.approx(printed(M).item(), rel=1e-5)
+    M = torch.ones_like(Y)
+    M[tuple(Y.nonzero()[0])] = 0  # a masked label: the print's logarithm is of 0
+    assert printed(M) == torch.inf and masked_cross_entropy(p, Y, M).isfinite()
+
+
+@pytest.mark.parametrize("denominator", method.DENOMINATORS)
+def test_the_masked_loss_at_its_ends(denominator):
+    Y, _ = labels()
+    p = torch.rand(Y.shape, requires_grad=True)
+    ones, nothing = torch.ones_like(Y), torch.zeros_like(Y)
+    whole = masked_cross_entropy(p, Y, ones, denominator)
+    assert torch.isclose(whole, method.cross_entropy(p, Y))
+    empty = masked_cross_entropy(p, Y, nothing, denominator)
+    empty.backward()
+    assert empty == 0 and (p.grad == 0).all()
+    assert masked_cross_entropy(Y, Y, ones, denominator) == 0
+    assert masked_cross_entropy(1 - Y, Y, ones, denominator) == 100
+
+
+def test_the_difficulty_is_the_largest_gap_of_a_clip():
+    t, s = torch.rand(6, 10), torch.rand(6, 10)
+    mu = method.difficulty(t, s)
+    for i in range(6):
+        assert mu[i] == max(abs(t[i, c] - s[i, c]) for c in range(10))
+    assert torch.equal(method.difficulty(s, t), mu) and (method.difficulty(t, t) == 0).all()
+
+
+# SpecAugment
+
+FILL = torch.linspace(-9, -8, 20)
+
+
+def masked(x, axis):
+    """Whether each frame (axis 1) or band (axis 2) holds the fill throughout."""
+    return (x == FILL).all(3 - axis)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 16, 99, 100, 101, 500])
+def test_a_time_mask_has_exactly_its_length_or_the_clips(length):
+    x = torch.rand(50, 100, 20)
+    found = augment.mask_time(x, torch.full((50, 1), length), FILL)
+    where = masked(found, 1)
+    assert (where.sum(1) == min(length, 100)).all()
+    assert all(len(spans(row)) == (length > 0) for row in where)  # in one piece
+    assert torch.equal(found[~where], x[~where])
+
+
+def test_every_clip_has_lengths_of_its_own_and_masks_may_overlap():
+    lengths = torch.randint(0, 30, (400, 2))
+    where = masked(augment.mask_time(torch.rand(400, 50, 20), lengths, FILL), 1).sum(1)
+    assert (where >= lengths.amax(1)).all() and (where <= lengths.sum(1)).all()
+    assert (where == lengths.sum(1)).any() and (where < lengths.sum(1)).any()
+
+
+def test_a_masks_start_is_uniform_and_both_ends_are_reached():
+    where = masked(augment.mask_time(torch.rand(8800, 20, 20), torch.full((8800, 1), 10), FILL), 1)
+    starts = np.bincount(where.int().argmax(1).numpy(), minlength=11)
+    assert len(starts) == 11
+    chi_square = ((starts - 800) ** 2 / 800).sum()
+    assert chi_square < 29.6  # the 0.1 % point at 10 degrees of freedom
+
+
+def test_frequency_masks_are_bands_of_an_exact_width():
+    x = torch.rand(300, 30, 20)
+    one, two = (masked(augment.mask_frequency(x, 4, times, FILL), 2) for times in (1, 2))
+    assert (one.sum(1) == 4).all() and all(len(spans(row)) == 1 for row in one)
+    assert set(one.int().argmax(1).tolist()) == set(range(17))
+    assert two.sum(1).min() >= 4 and two.sum(1).max() == 8
+    assert torch.equal(augment.mask_frequency(x, 4, 0, FILL), x)
+
+
+L4 = torch.tensor([4.0, 8.0, 12.0, 16.0])
+
+
+def test_custom_lengths_follow_the_likeliest_classes():
+    l = torch.tensor([19.0, 80.8, 44, 18.5, 24, 203.4, 256.6, 179.9, 44.6, 265])  # noqa: E741
+    published = augment.custom_lengths(torch.eye(10), l, K=1)  # of the public lists' medians
+    assert published.dtype == torch.int64
+    assert published[:, 0].tolist() == [5, 20, 11, 5, 6, 51, 64, 45, 11, 66]
+    soft = torch.tensor([[0.3, 0.1, 0.9, 0.2], [0.9, 0.8, 0.1, 0.1]])
+    assert augment.custom_lengths(soft, L4, 1.0).tolist() == [[12, 4], [4, 8]]
+    assert augment.custom_lengths(soft, 0 * L4, 1.0).tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_clip_with_one_event_draws_its_second_class_at_random():
+    y_w = torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(3000, -1)
+    lengths = augment.custom_lengths(y_w, L4, 0.5)
+    assert (lengths[:, 0] == 4).all()
+    second = np.bincount(lengths[:, 1].numpy(), minlength=9)[[2, 6, 8]]
+    assert second.sum() == 3000 and ((second - 1000) ** 2 / 1000).sum() < 13.8  # 0.1 %, 2 degrees
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, None, 1.0])
+def test_a_clip_is_masked_in_time_and_frequency_or_not_at_all(chance):
+    x, given = torch.rand(2000, 40, 20), {} if chance is None else {"chance": chance}
+    found = augment.spec_augment(x, torch.full((2000, 2), 5), FILL, **given)
+    frames, bands = masked(found, 1).sum(1), masked(found, 2).sum(1)
+    assert torch.equal(frames > 0, bands > 0)
+    share = (frames > 0).float().mean().item()
+    assert share == pytest.approx(given.get("chance", 0.5), abs=0.05)  # half unless told
+    assert all(5 <= n <= 10 for n in frames[frames > 0].tolist())
+    untouched = frames == 0
+    assert torch.equal(found[untouched], x[untouched])
+    assert torch.equal(found[found != FILL], x[found != FILL])
+
+
+def test_a_cell_masked_with_the_nets_mean_is_0_once_standardised():
+    net = student(width=0.05)
+    net.set_statistics(FILL, torch.rand(20) + 0.5)
+    x = augment.mask_time(torch.rand(3, 40, 20), torch.full((3, 1), 40), net.mean)
+    assert (net.image(x) == 0).all()
+
+
+def test_masks_come_from_the_global_generator():
+    def once(number):
+        torch.manual_seed(number)
+        return augment.spec_augment(x, augment.custom_lengths(y_w, 3 * L4, 1.0), FILL)
+
+    x, y_w = torch.rand(30, 40, 20), torch.zeros(30, 4)
+    assert torch.equal(once(1), once(1)) and not torch.equal(once(1), once(2))
+
+
+def test_the_three_augmentations():
+    x, y = torch.zeros(400, 250, 20), torch.eye(4)[1].expand(400, 4)
+    l = torch.tensor([20.0, 40.0, 80.0, 120.0])  # noqa: E741
+    assert torch.equal(augment.augmented("none", x, y, l, 25.0, FILL), x)
+    # two masks of 8 frames, apart or overlapping; the class's own 10 and another's 5, 20 or 30
+    for kind, shortest, longest in (("standard", 8, 16), ("custom", 10, 40)):
+        seen = augment.augmented(kind, x, y, l, 25.0, FILL)
+        frames, bands = masked(seen, 1).sum(1), masked(seen, 2).sum(1)
+        assert 0.4 < (frames > 0).float().mean() < 0.6
+        assert torch.equal(frames > 0, bands > 0) and set(bands.tolist()) == {0, 4}
+        assert frames.max() == longest and frames[frames > 0].min() >= shortest
+
+
+# The teacher
+
+
+def outputs(members=6, clips=5, frames=8, classes=4):
+    rng = np.random.default_rng(3)
+    shapes = (clips, frames, classes), (clips, classes)
+    return [tuple(rng.random(s).astype(np.float32) for s in shapes) for _ in range(members)]
+
+
+def test_the_mean_rule_is_the_plain_mean_of_frames_and_of_clips():
+    members = outputs()
+    for k, found in enumerate(teacher.combined(iter(members), "mean")):
+        for i in np.ndindex(found.shape):
+            assert found[i] == pytest.approx(sum(m[k][i] for m in members) / 6, rel=1e-5)
+
+
+def test_the_vote_rule_counts_members_and_asks_those_that_said_yes():
+    members = outputs()
+    members[0][1][0], members[1][1][0] = 0.5, 0.49  # just yes, just no
+    for _, c in members[2:]:
+        c[1] = 0.4
+    members[0][1][1] = members[1][1][1] = 0.1
+    frames, clips = teacher.combined(iter(members), "vote")
+    for i, c in np.ndindex(5, 4):
+        yes = [p[i, :, c] for p, tags in members if tags[i, c] >= 0.5]
+        assert clips[i, c] == pytest.approx(len(yes) / 6)
+        assert (clips[i, c].astype(np.float16) >= 0.5) == (len(yes) >= 3)  # half carry the gate
+        expected = np.mean(yes, 0) if yes else np.zeros(8)
+        np.testing.assert_allclose(frames[i, :, c], expected, rtol=1e-5)
+    assert (clips[1] == 0).all() and (frames[1] == 0).all()
+
+
+def test_another_rule_is_one_line():
+    with pytest.raises(ValueError, match="rule must be mean or vote") as error:
+        teacher.combined(outputs(), "median")
+    assert one_line(error)
+
+
+SIZE = {"width": 0.05, "frames": 250, "mels": 32, "dropout": 0.0}
+MEMBER = {"net": {"name": "joint.nets:guided_pair"} | SIZE, "front_end": "guided_40ms"}
+PARTS = ("frames", "clips")
+
+
+@pytest.fixture
+def members(corpus, tmp_path):  # noqa: F811
+    """Folders of three guided-learning pairs with weights of their own, trained by nobody."""
+    folders = [tmp_path / f"member_{k}" for k in range(3)]
+    for folder in folders:
+        pair = nets.build(MEMBER, len(LABELS))
+        for net in pair.children():
+            torch.nn.init.normal_(net.score.weight)
+        folder.mkdir()
+        nets.save(pair, folder)
+    return folders
+
+
+@pytest.fixture
+def said(corpus, members):  # noqa: F811
+    """What each of the three says of the unlabelled clips."""
+    features = corpus["unlabelled"].features(FRONT_ENDS["guided_40ms"])
+    return [training.predict(nets.trained(MEMBER, 4, m), features) for m in members]
+
+
+def ensemble(members, folder, **more):
+    """(scores, what was written of the unlabelled clips) of a run."""
+    spec = MEMBER | {"corpus": {}, "rule": "mean", "single": False, "teachers": [MEMBER] * 3}
+    folder.mkdir()
+    found = teacher.ensemble(spec | more, 0, folder, members, None)
+    return found, [np.load(folder / f"unlabelled_{part}.npy") for part in PARTS]
+
+
+@pytest.mark.parametrize("rule", ["mean", "vote"])
+def test_the_ensemble_writes_what_its_members_say_together(rule, members, said, tmp_path):
+    found, written = ensemble(members, tmp_path / "out", rule=rule)
+    assert written[0].shape == (SIZES["unlabelled"], 250, 4) and written[1].shape == (20, 4)
+    for a, b in zip(written, teacher.combined(said, rule), strict=True):
+        assert a.dtype == np.float16 and np.array_equal(a, b.astype(np.float16))
+    assert len(found["members_event_f1_validation"]) == 3 and "member" not in found
+    assert {"event_f1_average", "event_f1_median", "event_f1_none"} <= set(found)
+    assert "event_f1_esp" not in found
+
+
+def test_the_single_teacher_is_the_member_that_is_best_on_validation(
+    members, said, tmp_path, monkeypatch
+):
+    f1 = iter([0.2, 0.5, 0.4])
+    monkeypatch.setattr(scores, "validation_f1", lambda *any: next(f1))
+    found, written = ensemble(members, tmp_path / "out", single=True)
+    assert found["member"] == 1 and found["members_event_f1_validation"] == [0.2, 0.5, 0.4]
+    for a, b in zip(written, said[1], strict=True):
+        assert np.array_equal(a, b.astype(np.float16))
+
+
+# The systems and what is printed of them
+
+
+def test_every_table_compares_systems_that_have_specs_and_names():
+    p = parameters.chosen("shallow_student", "laptop")
+    found = systems.systems(p)
+    assert {name for names in systems.artefacts("laptop").values() for name in names} == {*found}
+    assert {*systems.PUBLISHED["names"]} == {*found}
+    for printed in systems.PUBLISHED["printed"].values():
+        assert {*found} - {*printed} == {"labelled", *(s for s in found if "mask_sum" in s)}
+    counts = [systems.replicates("ef_sw_em_cs_mask_sum", p, wanted) for wanted in (1, 3, 6)]
+    assert counts == [1, 1, 6] and systems.replicates("em_cs", p, 3) == 3
+
+
+def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeypatch):
+    p = parameters.chosen("shallow_student", "laptop") | {"weak_clips": 7}
+    six = systems.teacher(p)["teachers"]
+    assert [member.get("decay", 0.996) for member in six] == list(systems.DECAYS)
+    assert {m["method"] for m in six} == {"joint.method:guided_learning"}
+    assert [(m["draw"], m["replicate"], m["corpus"]["weak"]) for m in six] == [
+        (k, 0, 7) for k in range(6)
+    ]
+    monkeypatch.setenv("BANK", "/recordings/mine")  # whose folds take turns
+    assert all("replicate" not in member for member in systems.teacher(p)["teachers"])
+
+
+def test_a_printed_difference_has_the_interval_of_two_means():
+    change, half = systems.printed_change("ef_sw_em_cs", "sw_nm_ns", "event_f1_median")
+    assert change == pytest.approx(7.8)
+    assert half == pytest.approx(2.1009 * 100 * math.hypot(0.009, 0.009) / math.sqrt(10), abs=1e-3)
+    assert systems.printed_change("ensemble", "single", "event_f1_median")[1] == 0

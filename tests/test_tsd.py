@@ -1,0 +1,630 @@
+"""Two students that teach each other: losses, data, objectives, scores, the whole algorithm."""
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wsaed import corpora, nets, parameters, runs, scoring, training
+from wsaed.corpora import Corpus, Event, Shards, Split
+from wsaed.corpora.pairs import Pairs, halves, pairs
+from wsaed.features import FRONT_ENDS
+from wsaed.tsd import conditional, method, scores
+from wsaed.tsd import systems as paper
+from wsaed.tsd.method import Data, Student, algorithm_1, objective, student
+
+LABELS = ("Alarm", "Bell", "Cat", "Dog", "Saw", "Speech")
+ROLES = {"base_a": (0, 1), "base_b": (2, 3), "novel": (3, 4, 5)}
+SIZES = {"base_a": 8, "base_b": 8, "novel": 10, "validation": 6, "test": 10, "references": 24}
+NARROW = {"width": 0.05, "mels": 32, "dropout": 0.5}
+BUDGET = {"epochs": 2, "batch_size": 4, "learning_rate": 2e-3}
+SHARED = {"corpus": {}, "front_end": "tsd_40ms", "budget": BUDGET, "draw": 0}
+TAGGER = {"method": "tsd.conditional:train", **SHARED}
+TAGGER["net"] = {"name": "tsd.conditional:Conditional", **NARROW}
+BASE = {"method": "tsd.method:train", "teachers": [TAGGER], **SHARED}
+BASE["net"] = {"name": "tsd.nets:DetectionNet", **NARROW}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def split(name, folder, count):
+    """Noise with a band of its own for every class where it sounds; references sound throughout."""
+    rng = np.random.default_rng([len(name), *map(ord, name)])
+    x, events = rng.normal(-5, 1, (count, 250, 32)), []
+    asked = ROLES.get(name, ROLES["novel"])
+    for i in range(count):
+        events.append([])
+        chosen = rng.permutation(asked)[: 1 + i % 2]
+        for c in [i % len(LABELS)] if name == "references" else chosen:
+            onset = 0 if name == "references" else rng.uniform(0, 6)
+            offset = 10 if name == "references" else onset + rng.uniform(0.5, 3)
+            events[i].append(Event(LABELS[c], onset, offset))
+            x[i, int(onset * 25) : int(offset * 25), 5 * c : 5 * c + 5] += 6
+    np.save(folder / f"{name}.npy", x.astype(np.float16))
+    tags = np.array([[c in {e.label for e in es} for c in LABELS] for es in events], np.float32)
+    shards, clips = Shards((folder / f"{name}.npy",)), [f"{name}_{i}.wav" for i in range(count)]
+    known = None if name in ("novel", "references") else events
+    made = Split(name, clips, known, tags, tags, np.arange(count), lambda f: shards, None, 16_000)
+    made.hidden = events
+    if name != "references":
+        made.pairs = pairs(tags, asked, len(name))
+    return made
+
+
+def made(folder, **sizes):
+    sizes = SIZES | sizes
+    return Corpus("made", LABELS, {n: split(n, folder, k) for n, k in sizes.items()}, "")
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    found = made(tmp_path)
+    monkeypatch.setattr(corpora, "load", lambda spec, replicate: found)
+    return found
+
+
+@pytest.fixture
+def tagger(tmp_path):
+    """A finished conditional network's folder: its embeddings tell the classes apart."""
+    folder = tmp_path / "tagger"
+    folder.mkdir()
+    e = np.random.default_rng(0).random((SIZES["references"], 128)).astype(np.float32) / 5
+    for row in range(len(e)):
+        e[row, row % len(LABELS)] += 3
+    np.save(folder / "embeddings.npy", e)
+    return folder
+
+
+def net_of(**settings):
+    return nets.build(BASE | {"net": BASE["net"] | settings}, len(LABELS))
+
+
+def trained(spec, folder, teachers, tell=lambda row: None, replicate=0):
+    folder.mkdir(exist_ok=True)
+    return method.train(spec, replicate, folder, teachers, tell)
+
+
+def active(events, label, steps):
+    """(steps,) 1 where one of the ten-second clip's events of the label sounds, else 0."""
+    y = np.zeros(steps)
+    for e in events:
+        if e.label == label:
+            y[int(e.onset * steps / 10) : int(e.offset * steps / 10)] = 1
+    return y
+
+
+# Losses
+
+
+def bce(p, y):
+    """Naive, for soft y too; the mean over all cells."""
+    cells = zip(np.ravel(p).tolist(), np.ravel(y).tolist(), strict=True)
+    return np.mean([-b * math.log(a) - (1 - b) * math.log(1 - a) for a, b in cells])
+
+
+def test_equations_5_and_8_are_naive_loops():
+    F_s, F_w = torch.randn(2, 3, 4, 5)
+    cells = zip(F_s.flatten().tolist(), F_w.flatten().tolist(), strict=True)
+    total = sum((a - b) ** 2 for a, b in cells)
+    assert method.distillation(F_s, F_w).item() == pytest.approx(total / 60, rel=1e-5)
+    D, d = torch.rand(6, 2), torch.eye(2)[[0, 1, 1, 0, 1, 0]]
+    norms = [sum((D[i, k] - d[i, k]).item() ** 2 for k in range(2)) for i in range(6)]
+    assert method.domain_loss(D, d).item() == pytest.approx(np.mean(norms), rel=1e-5)
+    assert method.domain_loss(torch.full((6, 2), 0.5), d) == 0.5 and method.domain_loss(d, d) == 0
+
+
+# Data
+
+
+def data_of(corpus, tagger, spec):
+    found = Data(corpus, spec, 0, tagger)
+    if spec["labels"] == "strong":
+        found.set_frame_labels(LABELS, 125, 12.5, spec["errors"])
+    return found
+
+
+def rows_in(x, features):
+    """The row of ``features`` that each clip of a batch is."""
+    return [next(i for i, y in enumerate(features) if np.allclose(one, y, atol=1e-2)) for one in x]
+
+
+def test_all_pairs_of_chosen_clips_in_their_order():
+    asked = Pairs(np.array([0, 0, 1, 3, 3, 3]), np.zeros(6, int), np.zeros(6, bool))
+    numbers, clip = method.pairs_of(asked, np.array([3, 0, 2]))
+    assert numbers.tolist() == [3, 4, 5, 0, 1] and clip.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_batch_holds_its_clips_with_all_their_pairs(corpus, tagger):
+    data = data_of(corpus, tagger, student(BASE, "base_b", "strong"))
+    part, seen = corpus["base_b"], []
+    for batch in data.batches(BUDGET, 0):
+        assert batch.source == len(batch.x) and batch.e.shape == (len(batch.clip), 128)
+        rows = rows_in(batch.x, part.features(None))
+        for k, row in enumerate(rows):
+            mine, wanted = (batch.clip == k).numpy(), part.pairs.clip == row
+            labels = part.pairs.label[wanted].tolist()
+            assert batch.present[mine].tolist() == part.pairs.present[wanted].tolist()
+            assert batch.e[mine][:, : len(LABELS)].argmax(1).tolist() == labels
+            for y, label in zip(batch.frame_labels[mine], labels, strict=True):
+                assert y.tolist() == active(part.events[row], LABELS[label], 125).tolist()
+        seen += rows
+    assert sorted(seen) == list(range(8))
+
+
+def test_references_are_drawn_anew_each_epoch_and_never_shared_with_the_test(corpus, tagger):
+    data = data_of(corpus, tagger, student(BASE, "novel", "weak"))
+    asked = corpus["novel"].pairs
+    rows = {tuple(row): i for i, row in enumerate(data.embeddings.tolist())}
+
+    def drawn(by_class, epoch):
+        return [rows[tuple(e)] for e in data.references(asked, by_class, epoch).tolist()]
+
+    epochs = [drawn(data.trained, k) for k in range(20)]
+    assert epochs[0] == drawn(data.trained, 0) and epochs[0] != epochs[1]
+    trained, tested = halves(corpus["references"].clip_labels)
+    for label, column in zip(asked.label, np.transpose(epochs), strict=True):
+        assert set(column) == set(trained[label])
+    tested = set(np.concatenate(tested).tolist())
+    assert set(drawn(data.tested, 0)) <= tested and not {r for e in epochs for r in e} & tested
+
+
+def test_the_domain_loss_s_batches_hold_as_many_target_clips(corpus, tagger):
+    data = data_of(corpus, tagger, student(BASE, "base_b", "weak", ad=0.2))
+    for epoch in range(2):
+        used = []
+        for batch in data.batches(BUDGET, epoch):
+            assert len(batch.x) == 2 * batch.source == 8 and batch.clip.max() < batch.source
+            used += rows_in(batch.x[batch.source :], corpus["novel"].features(None))
+        assert len(set(used)) == len(used) == 8
+    data.target = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 250, 32)))
+    used = [batch.x[batch.source :] for batch in data.batches(BUDGET, 0)]
+    counts = np.bincount(rows_in(torch.cat(used), data.target))
+    assert counts.sum() == 8 and counts.min() >= 2  # it goes round
+
+
+def test_strong_labels_of_the_novel_clips_are_the_hidden_ones_spoilt_ones_say_how_wrong(
+    corpus, tagger
+):
+    data = Data(corpus, student(BASE, "novel", "strong"), 0, tagger)
+    assert set(data.set_frame_labels(LABELS, 125, 12.5, None).values()) == {0}
+    true = data.frame_labels.clone()
+    assert true.any(1).tolist() == corpus["novel"].pairs.present.tolist()
+    found = data.set_frame_labels(LABELS, 125, 12.5, {"kind": "flip", "rate": 0.3})
+    wrong = (data.frame_labels != true).float()
+    assert found["label_error"] == pytest.approx(wrong.mean().item(), abs=1e-6)
+    both = wrong[true].mean() + wrong[~true].mean()
+    assert found["label_error_balanced"] == pytest.approx(both.item() / 2, abs=1e-6)
+    assert 0.2 < found["label_error"] < 0.4
+    corpus["novel"].hidden = None
+    with pytest.raises(ValueError, match="novel has no onsets and offsets"):
+        data.set_frame_labels(LABELS, 125, 12.5, None)
+
+
+# Objectives
+
+F = student(BASE, "base_b", "strong")
+W = student(BASE, "novel", "weak")
+
+
+def first_batch(corpus, tagger, spec):
+    return next(data_of(corpus, tagger, spec).batches(BUDGET, 0))
+
+
+def found_by(spec, batch, guide=None):
+    """(what an objective finds for a fresh student, what that student said)."""
+    learner, said = Student(net_of(), spec["ad"]), []
+
+    def told(*asked):
+        said.append(learner(*asked))
+        return said[-1]
+
+    return objective(spec, guide)(told, batch), *said[-1]
+
+
+@pytest.mark.parametrize("spec, term", [(F, "strong"), (W, "weak")])
+def test_equations_2_and_3_are_cross_entropy_of_frames_and_of_pooled_frames(
+    corpus, tagger, spec, term
+):
+    batch = first_batch(corpus, tagger, spec)
+    found, p, *_ = found_by(spec, batch)
+    pooled = [sum(v * v for v in row) / sum(row) for row in p.tolist()]
+    both = (p.detach(), batch.frame_labels) if term == "strong" else (pooled, batch.present)
+    assert found["loss"].item() == pytest.approx(bce(*both), rel=1e-4)
+    assert set(found) == {term, "loss"}
+
+
+def test_equations_4_and_5_add_the_weighted_distance_and_leave_the_guide_as_it_was(corpus, tagger):
+    spec = student(BASE, "base_b", "weak", guide=F, kd=5.0, ad=0.2)
+    # a net whose dropout and batch statistics would show in training mode
+    guide, batch = net_of(dropout=1.0).train(), first_batch(corpus, tagger, spec)
+    before = {k: v.clone() for k, v in guide.state_dict().items()}
+    found, _, G, D_z = found_by(spec, batch, guide)
+    with torch.no_grad():  # the guide hears the source's clips alone
+        expected = guide.eval()(batch.x[: batch.source], batch.e, batch.clip)[1]
+    by_hand = np.mean((expected - G.detach()).numpy().astype(float) ** 2)
+    assert found["kd"].item() == pytest.approx(5 * by_hand, rel=1e-4)
+    d = np.repeat([[1.0, 0.0], [0.0, 1.0]], batch.source, 0)
+    apart = np.mean(np.sum((D_z.detach().numpy() - d) ** 2, 1))
+    assert found["domain"].item() == pytest.approx(apart, rel=1e-4)
+    terms = found["weak"] + found["kd"] + found["domain"]
+    assert found["loss"].item() == pytest.approx(terms.item(), rel=1e-6)
+    found["loss"].backward()
+    assert all(w.grad is None and not w.requires_grad for w in guide.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in guide.state_dict().items())
+
+
+def test_equation_7_takes_soft_labels_of_a_guide_in_eval_mode_times_the_clip_label(corpus, tagger):
+    spec = student(BASE, "novel", "pseudo", start=F, guide=W)
+    guide, batch = net_of(dropout=1.0).train(), first_batch(corpus, tagger, spec)
+    found, p, G, _ = found_by(spec, batch, guide)
+    with torch.no_grad():
+        said = guide.eval()(batch.x, batch.e, batch.clip)[0]
+    y = np.array([q.numpy() * there for q, there in zip(said, batch.present.tolist(), strict=True)])
+    assert found["loss"].item() == pytest.approx(bce(p.detach(), y), rel=1e-4)
+    assert set(found) == {"pseudo", "loss"}
+    absent = batch.present == 0
+    assert absent.any() and not y[absent].any()
+    # the same again: no dropout, no batch statistics
+    again = objective(spec, guide)(lambda *asked: (p, G, None), batch)
+    assert torch.equal(again["loss"], found["loss"])
+
+
+# Specs
+
+
+def test_algorithm_1_names_each_student_its_start_and_its_guide():
+    found = algorithm_1(BASE, "base_b", 5.0, 0.2, 3)
+    wired = {  # start, guide
+        "f_source": (None, None),
+        "w_source": (None, "f_source"),
+        "w_1": ("w_source", None),
+        "f_1": ("f_source", "w_1"),
+        "w_2": ("w_1", "f_1"),
+        "f_2": ("f_1", "w_2"),
+        "w_3": ("w_2", "f_2"),
+        "f_3": ("f_2", "w_3"),
+    }
+    assert list(found) == list(wired)
+    for name, spec in found.items():
+        method.check(spec)
+        for role, other in zip(("start", "guide"), wired[name], strict=True):
+            taken = None if spec[role] is None else spec["teachers"][spec[role]]
+            assert taken == (other and found[other])
+        assert spec["teachers"][0] == TAGGER
+        first = name.endswith("source")
+        assert spec["data"] == ("base_b" if first else "novel")
+        assert spec["labels"] == ("weak" if name[0] == "w" else "strong" if first else "pseudo")
+        assert spec["kd"] == (5.0 if name in ("w_source", "w_2", "w_3") else 0)
+        assert spec["ad"] == (0.2 if first else 0)
+        assert spec["budget"]["learning_rate"] == pytest.approx(2e-3 if first else 2e-4)
+        assert spec["budget"]["epochs"] == 2
+    assert found["f_source"]["draw"] != found["w_source"]["draw"]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_algorithm_1_without_one_of_its_parts():
+    plain, full = (algorithm_1(BASE, "base_b", kd, 0.2, 2) for kd in (0, 5.0))
+    assert all(spec["kd"] == 0 for spec in plain.values())
+    assert plain["w_source"]["guide"] is plain["w_2"]["guide"] is None
+    assert plain["f_source"] == full["f_source"]  # one run for both
+    assert plain["f_2"]["teachers"][plain["f_2"]["guide"]] == plain["w_2"]
+    again = algorithm_1(BASE, "base_a", 5.0, 0, 1, epochs=7)
+    assert all(spec["ad"] == 0 for spec in again.values())
+    assert again["w_1"]["budget"] == {"epochs": 7, "batch_size": 4, "learning_rate": 2e-4}
+    assert again["w_source"]["budget"] == BUDGET
+
+
+@pytest.mark.parametrize(
+    "spec, complaint",
+    [
+        (student(BASE, "base_a", "hard"), "labels must be one of"),
+        (student(BASE, "train", "weak"), "data must be one of"),
+        (student(BASE, "base_a", "weak", kd=1.0), "needs an f_student as guide"),
+        (student(BASE, "base_a", "weak", guide=W, kd=1.0), "needs an f_student as guide"),
+        (student(BASE, "base_a", "weak", guide=F), "needs an f_student as guide"),
+        (student(BASE, "base_a", "strong", kd=1.0), "needs an f_student as guide"),
+        (student(BASE, "novel", "pseudo"), "pseudo labels a w_student"),
+        (student(BASE, "novel", "pseudo", guide=F), "pseudo labels a w_student"),
+        (student(BASE, "novel", "weak", ad=0.2), "data must be a base"),
+        (student(BASE, "novel", "weak", errors={"kind": "flip"}), "errors are for strong"),
+        (student({**BASE, "net": {"name": "other"}}, "novel", "weak", start=F), "net differs"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_one_line(spec, complaint):
+    with pytest.raises(ValueError, match=f"tsd: .*{complaint}") as error:
+        method.check(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_the_stop_rule_keeps_the_last_iteration_that_improved():
+    for f1, stop in (("123", 3), ("122", 2), ("324", 1), ("132", 2), ("5", 1)):
+        assert method.stops_at([int(digit) / 10 for digit in f1]) == stop
+
+
+def test_the_papers_tables_agree_and_its_systems_are_what_they_say(monkeypatch):
+    for column in ("event_f1_paper", "segment_f1"):
+        one, two, three = (paper.PUBLISHED[f"table_{k}"][column] for k in (1, 2, 3))
+        assert two["ws"] == one["ws"] and three["a_f_3"] == one["a_f_3"]
+        assert two["b_f_1"] == one["b_f_3"]  # whatever its iterations
+    monkeypatch.setenv("PANNS", "/somewhere/panns.pth")
+    p = parameters.chosen("mixed_tsd", "laptop")
+    found = paper.systems(p)
+    for profile in ("smoke", "laptop", "evidence", "paper"):
+        wanted = {name for names in paper.artefacts(profile).values() for name in names}
+        assert wanted <= found.keys() and ("flip_0.2" in wanted) == (profile == "evidence")
+        assert ("flip_0.1" in wanted) == (profile != "paper")
+    chain = found["b_f_3"], *found["b_f_3"]["teachers"]
+    assert chain[1]["panns"] == "panns.pth" and chain[1]["front_end"] == "panns"
+    eight = 2 * p["epochs"] + 6 * p["retrain_epochs"]
+    assert found["ws_long"]["budget"]["epochs"] == eight
+    assert not found["b_none_w_1"]["kd"] and not found["b_none_w_1"]["ad"]
+    wished = [paper.replicates("ws_long", p, n) for n in (3, 10)]
+    assert wished == [1, 10] and paper.replicates("ss", p, 3) == 3
+    assert "flip_0.1" not in paper.systems(p | {"corpus": "target_sound"})
+
+
+# Scores
+
+CLASSES = ("Cat", "Dog")
+TRUE = [[Event("Cat", 1.0, 2.0)], [Event("Dog", 0.5, 3.0)], [], []]
+ASKED = Pairs(np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0]), np.array([True, True, False, False]))
+TEST = Split("test", ["0.wav", "1.wav"], TRUE[:2], None, None, np.arange(2), None, None, 1, ASKED)
+SAID = [  # a hit, a miss, a rejection, a false alarm; then what an early blip does
+    [[Event("Cat", 1.1, 2.1)], [], [], [Event("Cat", 4.0, 5.0)]],
+    [[Event("Cat", 1.1, 2.1)], [], [Event("Dog", 0.0, 0.1)], []],
+    [[], [], [], []],
+    [[Event("Cat", 1.5, 2.6)], [Event("Dog", 0.6, 2.9), Event("Dog", 5, 6)], [], []],
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_both_conventions_are_sed_eval_s_own_numbers(said):
+    assert scores.truth(TEST, CLASSES) == TRUE
+    found = scores.counts(TEST, CLASSES, said)
+    plain = [dict(enumerate(events)) for events in (TRUE, said)]
+    dummies = [
+        {i: events or [(CLASSES[ASKED.label[i]], 0.0, 0.0)] for i, events in side.items()}
+        for side in plain
+    ]
+    expected = {
+        "event_f1": scoring.sed_eval_event(*plain, CLASSES),
+        "event_f1_paper": scoring.sed_eval_event(*dummies, CLASSES),
+        "segment_f1": scoring.sed_eval_segment(*plain, CLASSES, 0.2),
+    }
+    for name, (by_class, macro) in expected.items():
+        mine = scoring.class_f1(found[name])
+        assert np.allclose(mine, by_class, atol=1e-12), name
+        assert scoring.macro(mine)[0] == pytest.approx(macro, abs=1e-12)
+    # events of no length never reach a segment
+    silly = scoring.sed_eval_segment(*dummies, CLASSES, 0.2)
+    assert np.allclose(silly[0], expected["segment_f1"][0], atol=1e-12)
+
+
+def test_a_silent_negative_is_a_hit_under_the_paper_s_convention_alone():
+    found = scores.counts(TEST, CLASSES, SAID[2])
+    assert found["event_f1"].sum(0).tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert found["event_f1_paper"].sum(0).tolist() == [[1, 2, 2], [1, 2, 2]]
+    f1 = {name: scoring.macro(scoring.class_f1(c))[0] for name, c in found.items()}
+    assert f1 == {"event_f1": 0, "event_f1_paper": 0.5, "segment_f1": 0}
+
+
+def test_events_are_runs_of_frames_over_the_threshold_of_their_class():
+    p = np.zeros((4, 20))
+    p[0, 3:6], p[0, 9], p[3, 0:20], p[1, 5:10] = 0.5, 0.49, 0.8, 0.3
+    plain, tuned = (
+        [[e[:3] for e in es] for es in scores.detect(p, ASKED, CLASSES, 10.0, threshold)]
+        for threshold in (0.5, np.array([0.9, 0.25]))
+    )
+    assert plain == [[("Cat", 1.5, 3.0)], [], [], [("Cat", 0.0, 10.0)]]
+    assert tuned == [[], [("Dog", 2.5, 5.0)], [], []]
+
+
+def answers(corpus, low, high):
+    """Both splits' (pairs, 1000) probabilities: low[c] for a class c, high[c] where it sounds."""
+    found = {}
+    for name in ("validation", "test"):
+        part = corpus[name]
+        asked = zip(part.pairs.clip, part.pairs.label, strict=True)
+        y = [(active(part.events[clip], LABELS[c], 1000), c) for clip, c in asked]
+        found[name] = np.array([low[c] + (high[c] - low[c]) * on for on, c in y])
+    return found
+
+
+def test_scores_of_an_oracle_and_of_what_costs_nothing(corpus):
+    best = scores.score(corpus, answers(corpus, [0] * 6, [1] * 6), 10.0, 0)
+    metrics = ("event_f1", "event_f1_paper", "event_f1_tuned", "segment_f1")
+    assert [best[m] for m in metrics] == pytest.approx([1, 1, 1, 1], abs=0.02)
+    assert best["event_f1_validation"] == 1
+    assert best["event_f1_class"] == [None, None, None, 1, 1, 1]
+    assert len(best["segment_f1_resampled"]) == 50 and min(best["event_f1_resampled"]) == 1
+    spec = {"corpus": {}, "front_end": "tsd_40ms"}
+    silent, tags = (
+        scores.control(spec | {"control": name}, 0, None, [], None) for name in scores.CONTROLS
+    )
+    assert silent["event_f1"] == silent["segment_f1"] == silent["event_f1_tuned"] == 0
+    assert 0.3 < silent["event_f1_paper"] < 0.8
+    assert tags["event_f1"] < 0.2 < tags["segment_f1"] < 0.8
+    with pytest.raises(ValueError, match="control must be one of"):
+        scores.controlled(corpus, "coin", 10.0)
+
+
+def test_thresholds_are_tuned_on_validation_and_one_a_class(corpus):
+    """Three classes whose probabilities need three thresholds; 0.5 finds one of them."""
+    high = np.array([0, 0, 0, 0.3, 0.6, 0.9])
+    found = scores.score(corpus, answers(corpus, high - 0.15, high), 10.0, 0)
+    assert found["event_f1_class"][3:5] == [0, 1] and found["event_f1_class"][5] < 0.2
+    assert found["event_f1_tuned_class"][3:] == [1, 1, 1] and found["event_f1_tuned"] == 1
+
+
+# Prediction and training
+
+
+def test_prediction_asks_every_pair_once_whatever_the_batch_and_stretches_time(corpus, monkeypatch):
+    net, part = net_of(), corpus["test"]
+    x, e = torch.from_numpy(part.features(None)[:]), torch.rand(len(part.pairs.clip), 128)
+    p = method.predict(net, x, part.pairs, e)
+    assert p.shape == (len(e), 125) and not net.training
+    clip = int(part.pairs.clip[5])
+    with torch.no_grad():
+        alone = net(x[clip : clip + 1].float(), e[5:6], torch.tensor([0]))[0][0]
+    assert np.allclose(p[5], alone, atol=1e-6)
+    fine = method.predict(net, x, part.pairs, e, frames=250)
+    times, coarse = (np.arange(250) + 0.5) / 25, (np.arange(125) + 0.5) / 12.5
+    assert np.allclose(fine[3], np.interp(times, coarse, p[3]), atol=1e-5)
+    monkeypatch.setattr(training, "predict", partial(training.predict, batch_size=3))
+    assert np.allclose(p, method.predict(net, x, part.pairs, e), atol=1e-6)
+
+
+def test_the_conditional_network_trains_and_embeds_all_references(corpus, tmp_path):
+    found = conditional.train(TAGGER, 0, tmp_path, [], lambda row: None)
+    e = np.load(tmp_path / "embeddings.npy")
+    assert e.shape == (24, 128) and e.dtype == np.float32 and np.isfinite(e).all()
+    net = nets.trained(TAGGER, len(LABELS), tmp_path)
+    x = torch.from_numpy(corpus["references"].features(None)[:]).float()
+    with torch.no_grad():
+        assert np.allclose(e, net.embedding(x), atol=1e-5)
+    assert len(found["loss"]) == 2 and 0 < found["validation_map"] <= 1
+    features, labels = conditional.training_clips(corpus, FRONT_ENDS["tsd_40ms"])
+    assert len(features) == len(labels) == 26 and labels[8:16, 2:4].sum() == labels[8:16].sum()
+
+
+def test_the_conditional_network_may_be_panns_as_it_is(corpus, tmp_path, monkeypatch):
+    spec = {**TAGGER, "net": {"name": TAGGER["net"]["name"], "width": 0.02}, "panns": "panns.pth"}
+    given = nets.build(spec, 527).state_dict()
+    model = {k: v for k, v in given.items() if k not in ("mean", "std")}
+    torch.save({"model": model}, tmp_path / "panns.pth")
+    for part in corpus.splits.values():
+        np.save(tmp_path / f"wide_{part.name}.npy", np.zeros((len(part), 40, 64), np.float16))
+        shards = Shards((tmp_path / f"wide_{part.name}.npy",))
+        part.features = lambda front_end, shards=shards: shards
+    monkeypatch.setenv("PANNS", str(tmp_path / "panns.pth"))
+    assert conditional.train(spec, 0, tmp_path, [], None) == {}
+    kept = load_file(tmp_path / "net.safetensors")
+    assert torch.equal(kept["conv_block1.conv1.weight"], model["conv_block1.conv1.weight"])
+    assert np.load(tmp_path / "embeddings.npy").shape == (24, 128)
+    monkeypatch.setenv("PANNS", str(tmp_path / "other.pth"))
+    with pytest.raises(ValueError, match=r"must be the path of the file panns\.pth") as error:
+        conditional.train(spec, 0, tmp_path, [], None)
+    assert "\n" not in str(error.value)
+
+
+def test_algorithm_1_from_end_to_end(corpus, tmp_path):
+    terms = {
+        "f_source": {"strong", "domain"},
+        "w_source": {"weak", "kd", "domain"},
+        "w_1": {"weak"},
+        "f_1": {"pseudo"},
+        "w_2": {"weak", "kd"},
+        "f_2": {"pseudo"},
+    }
+    (tmp_path / "tagger").mkdir()
+    conditional.train(TAGGER, 0, tmp_path / "tagger", [], lambda row: None)
+    done = [(TAGGER, tmp_path / "tagger")]
+    for name, spec in algorithm_1(BASE, "base_b", 5.0, 0.2, 2).items():
+        teachers = [next(f for s, f in done if s == t) for t in spec["teachers"]]
+        rows, folder = [], tmp_path / name
+        found = trained(spec, folder, teachers, rows.append)
+        done.append((spec, folder))
+        assert set(rows[0]) == {"epoch", "loss", *terms[name]}, name
+        assert len(found["loss"]) == 2 and np.isfinite(found["loss"]).all()
+        assert 0 <= found["event_f1"] <= 1 and 0 <= found["event_f1_paper"] <= 1
+        assert found.get("silent_error_balanced") == (0.5 if name in ("w_1", "w_2") else None)
+        assert ("label_error" in found) == (name == "f_source")
+        assert "discriminator" not in " ".join(load_file(folder / "net.safetensors"))
+        json.dumps(found)
+
+
+def test_the_embedded_corpus_carries_the_algorithm(tmp_path, monkeypatch):
+    monkeypatch.setenv("CACHE", str(tmp_path))
+    sizes = dict.fromkeys(("base_a", "base_b", "novel", "validation", "test"), 4)
+    own = {"corpus": {"name": "soundscapes", "shape": "targets", **sizes, "references": 2}}
+    base = BASE | own | {"teachers": [TAGGER | own]}
+    wanted = algorithm_1(base, "base_b", 5.0, 0.2, 1)
+    waves = runs.waves([(spec, 0) for spec in wanted.values()])
+    assert [len(wave) for wave in waves] == [1, 1, 1, 1, 1]  # tagger, f, w, w, f
+    for (spec, replicate), *_ in waves:
+        found = runs.train_one(spec, replicate)["scores"]
+    assert runs.load(wanted["f_1"], 0)["scores"] == found
+    assert np.isfinite(found["loss"]).all() and len(found["event_f1_class"]) == 20
+
+
+def test_a_student_starts_from_its_own_last_weights_statistics_included(corpus, tagger, tmp_path):
+    first = student(BASE, "base_b", "weak")
+    trained(first, tmp_path / "first", [tagger])
+    still = BASE | {"budget": BUDGET | {"learning_rate": 0.0, "epochs": 1}}
+    again = student(still, "novel", "weak", start=first)
+    trained(again, tmp_path / "again", [tagger, tmp_path / "first"])
+    a, b = (load_file(tmp_path / name / "net.safetensors") for name in ("first", "again"))
+    for key in a:
+        moves = "running" in key or "batches" in key  # of batch norm: they follow the new clips
+        assert torch.equal(a[key], b[key]) != moves, key
+    fresh = nets.initialised(again, len(LABELS), 0, corpus["novel"].features(None)).state_dict()
+    assert not torch.equal(fresh["head.0.weight"], b["head.0.weight"])
+    assert not torch.equal(fresh["mean"], b["mean"])
+
+
+def test_a_student_is_scored_on_references_that_no_training_heard_and_needs_no_truth(
+    corpus, tagger, tmp_path, monkeypatch
+):
+    corpus["novel"].hidden = corpus["novel"].clean_labels = None
+    seen = {}
+    monkeypatch.setattr(scores, "score", lambda c, outputs, *_: seen.update(outputs) or {})
+    found = trained(W, tmp_path / "w", [tagger])
+    assert set(found) == {"loss"} and np.isfinite(found["loss"]).all()
+    data, net = data_of(corpus, tagger, W), nets.trained(W, len(LABELS), tmp_path / "w")
+    for name in ("validation", "test"):
+        part = corpus[name]
+        x, e = torch.from_numpy(part.features(None)[:]), data.references(part.pairs, data.tested)
+        assert np.array_equal(seen[name], method.predict(net, x, part.pairs, e, 250))
+    spec = student(BASE, "novel", "pseudo", guide=W)
+    assert np.isfinite(trained(spec, tmp_path / "f", [tagger, tmp_path / "w"])["loss"]).all()
+
+
+def bits(found):
+    return json.dumps(found, sort_keys=True)
+
+
+def test_a_run_killed_between_two_epochs_ends_in_the_same_scores(
+    corpus, tagger, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
+    guide = student(BASE, "base_b", "strong", ad=0.2)
+    trained(guide, tmp_path / "guide", [tagger])
+    longer = BASE | {"budget": BUDGET | {"epochs": 3, "schedule": "one_cycle"}}
+    spec = student(longer, "base_b", "weak", guide=guide, kd=5.0, ad=0.2)
+    teachers, epochs = [tagger, tmp_path / "guide"], []
+    whole = trained(spec, tmp_path / "whole", teachers)
+
+    def kill(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(spec, tmp_path / "killed", teachers, kill)
+    again = trained(spec, tmp_path / "killed", teachers, lambda row: epochs.append(row["epoch"]))
+    assert epochs == [2, 3] and bits(whole) == bits(again)
+    a, b = (load_file(tmp_path / name / "net.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert bits(trained(spec, tmp_path / "other", teachers, replicate=1)) != bits(whole)
+
+
+def test_training_finds_what_strong_labels_teach_and_hears_the_reference(
+    tagger, tmp_path, monkeypatch
+):
+    """A band of its own for every class is no task: it must be found, for the class asked for."""
+    found = made(tmp_path, novel=40, test=16)
+    monkeypatch.setattr(corpora, "load", lambda spec, replicate: found)
+    net = BASE["net"] | {"width": 0.1, "dropout": 0.0}
+    budget = {"epochs": 14, "batch_size": 8, "learning_rate": 1e-2, "schedule": "one_cycle"}
+    spec = student(BASE | {"net": net, "budget": budget}, "novel", "strong")
+    best, tags = trained(spec, tmp_path / "f", [tagger]), scores.controlled(found, "clip_label", 10)
+    assert best["loss"][-1] < 0.4 * best["loss"][0]
+    assert best["event_f1"] > 0.4 > tags["event_f1"]
+    assert best["segment_f1"] > tags["segment_f1"] + 0.1

@@ -1,0 +1,130 @@
+"""The claims of the four papers, judged from frames of results: claims.yaml, read and computed.
+
+A link of a claim is (rule, name, terms): a contrast, or by the rule "by" one of `statistics`, whose
+name stands where a term has its weight.
+Notebook: claims.ipynb.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from wsaed.claims import statistics
+from wsaed.claims.rules import Claim, Part, decide, tested
+from wsaed.claims.statistics import measured, terms
+from wsaed.files import table
+
+PAPERS = table("claims/claims.yaml")
+
+
+def judged(frames: dict[str, pd.DataFrame]) -> dict[str, list[Claim]]:
+    """Every paper's claims with their verdicts, corrected together, from its frame of results."""
+    found = {paper: claims(paper, df) for paper, df in frames.items()}
+    failed = {}
+    for paper, df in frames.items():
+        failed |= preconditions(paper, df)[1]
+    decided = iter(decide(list(chain(*found.values())), failed))
+    return {paper: [next(decided) for _ in mine] for paper, mine in found.items()}
+
+
+def claims(paper: str, df: pd.DataFrame) -> list[Claim]:
+    """A paper's claims from its frame of results, not yet judged.
+
+    A claim that compares a system which ``df`` lacks has no parts, and its note says so.
+    """
+    found = []
+    for name, row in PAPERS[paper]["claims"].items():
+        told = name, row["place"], row["text"]
+        try:
+            found.append(Claim(*told, *_computed(df, PAPERS[paper], row)))
+        except KeyError as missing:
+            found.append(Claim(*told, [], note=f"these results have no {missing.args[0]}"))
+    return found
+
+
+def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """(what baselines and oracles must show, and do; the claims that fall without, and why).
+
+    What ``df`` has no scores for is not asked. A row that needs nothing is told.
+    """
+    spec, rows, reasons = PAPERS[paper], [], {}
+    for row in spec["preconditions"]:
+        keys = row.keys() & {"of", "over"}
+        links = [("S", key, terms(row[key], spec["column"])) for key in keys]
+        found = {part.name: part for part in _known(df, links, 0.0)}
+        if len(found) < len(links) or row.get("unless") in df:
+            continue
+        part, needed, met = found["of"], "", ""
+        value = part.estimate
+        if "over" in found:
+            value = value / found["over"].estimate if found["over"].estimate > 0 else 1.0
+        if "within" in row:
+            low, high = row["within"]
+            needed, met = f"{low} to {high}", low <= value <= high
+        elif "above_0" in row:
+            needed = "> 0" if part.replicates < 2 else "> 0 with its interval"
+            met = np.nanmin([value, part.low]) > 0
+        rows.append((row["what"], value, needed, met))
+        if needed and not met:
+            for name in set(row.get("only", spec["claims"])).difference(row.get("but", ())):
+                reasons.setdefault(name, []).append(row["reason"].format(value))
+    asked = pd.DataFrame(rows, columns=["precondition", "measured", "needed", "met"])
+    return asked, {name: "; ".join(why) for name, why in reasons.items()}
+
+
+def _computed(df, spec: dict, row: dict) -> tuple[list[Part], list[Part], list[Part]]:
+    """A claim's (parts, parts beside, parts at tuned thresholds); KeyError of what is missing."""
+    column, delta, more = row.get("column", spec["column"]), spec["delta"], row.get("more", [])
+    links = _links(row, column)
+    parts = [_part(df, delta, *link) for link in links]
+    others = [
+        (rule if rule == "by" else "S", *link)
+        for old, columns in spec["beside"].items()
+        for new in columns
+        for rule, *link in _moved(links, old, new)
+    ]
+    others += _links(more if isinstance(more, dict) else {"S": more}, column)
+    old, new = spec.get("tuned", ("", ""))
+    tuned = [
+        next((_part(df, delta, *again) for again in _moved([link], old, new)), part)
+        for link, part in zip(links, parts, strict=True)
+    ]
+    return parts, list(_known(df, others, delta)), [] if tuned == parts else tuned
+
+
+def _links(row: dict, column: str) -> list[tuple]:
+    found = []
+    for rule in ("S", "E", "NI", "by"):
+        for one in row.get(rule, []):
+            ((name, text),) = one.items() if isinstance(one, dict) else [(one, one)]
+            of = [(*text.split(), column)] if rule == "by" else terms(text, column)
+            found.append((rule, name, of))
+    return found
+
+
+def _moved(links, old: str, new: str) -> Iterator[tuple]:
+    """Those links whose columns begin with ``old``, of the columns that begin with ``new``."""
+    for rule, name, before in links:
+        after = [(*t, new + c.removeprefix(old) if c.startswith(old) else c) for *t, c in before]
+        if after != before:
+            yield rule, f"{name}, {new}", after
+
+
+def _part(df, delta: float, rule: str, name: str, of: list[tuple]) -> Part:
+    if rule != "by":
+        return tested(rule, name, *measured(df, of), delta)
+    ((statistic, *arguments, column),) = of
+    return replace(getattr(statistics, statistic)(df, column, *arguments), name=name)
+
+
+def _known(df, links, delta: float) -> Iterator[Part]:
+    """The parts of those links whose scores ``df`` has."""
+    for link in links:
+        with suppress(KeyError):
+            part = _part(df, delta, *link)
+            if np.isfinite(part.estimate):
+                yield part

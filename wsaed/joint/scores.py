@@ -1,0 +1,117 @@
+"""Scores of a net that tags and detects, under every post-processing, as records keep them.
+
+Notebooks: joint_at_aed/table_1.ipynb and table_2.ipynb.
+"""
+
+import numpy as np
+
+from wsaed import postprocess, scoring, training
+from wsaed.corpora import Corpus
+from wsaed.tagging import RESAMPLES, rounded
+
+BASELINE_WINDOW = 0.46  # s: the official baseline's median filter, five frames for every class
+RESAMPLED = ("baseline", "average", "median", "esp", "none")  # with clip resamples, for claims
+
+
+def filters(corpus: Corpus, rate: float) -> dict[str, dict]:
+    """Post-processing name -> windows and passes, as `postprocess.detect` takes them.
+
+    The rules of `postprocess.RULES`, their windows from all strong training clips, filter twice.
+    "baseline" is the official baseline's: one window for all, one pass, and no gate. "whole_clip"
+    ignores the frames, so that a tagged class sounds all the time.
+    """
+    lengths = postprocess.durations(corpus["strong"].events, corpus.labels)
+    found = {r: {"windows": postprocess.windows(lengths, r, rate)} for r in postprocess.RULES}
+    frames = max(1, 2 * round((BASELINE_WINDOW * rate - 1) / 2) + 1)
+    one = np.ones(len(corpus.labels), int)
+    return found | {
+        "baseline": {"windows": frames * one, "passes": 1},
+        "whole_clip": {"windows": one},
+    }
+
+
+def outputs_of(net, corpus: Corpus, front_end) -> dict:
+    """Split -> (frame, clip) probabilities, (clips, steps, classes) and (clips, classes).
+
+    Of validation and test.
+    """
+    return {
+        name: training.predict(net, training.resident(corpus[name].features(front_end)))
+        for name in ("validation", "test")
+    }
+
+
+def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) -> dict:
+    """Every score of ``outputs`` on the test split, thresholds tuned on validation.
+
+    outputs: as `outputs_of` gives them, of clips of ``seconds``; rules: names of `filters`, by
+    default all. Keys: <metric>_<post-processing> (macro F1), the same with _class and, for
+    `RESAMPLED`, with _resampled; metrics event_f1 (200 ms; 200 ms or 20 %), event_f1_tuned (at
+    class thresholds from validation), event_f1_validation, segment_f1 (1 s), tagging_f1 (a clip
+    has a class if one of its events survives); tagging_f1_raw, of the clip branch alone;
+    psds_none, without gate, filter or threshold, None where sed_scores_eval is not installed;
+    seconds_class, mean event duration in the strong clips.
+    """
+    frames, clips = outputs["test"]
+    rate = frames.shape[1] / seconds
+    scores, weights = {}, scoring.bootstrap_weights(corpus["test"].groups, RESAMPLES, seed)
+    for name, settings in filters(corpus, rate).items():
+        if rules is not None and name not in rules:
+            continue
+        for metric, counts in of_filter(corpus, outputs, rate, name, settings).items():
+            resampled = name in RESAMPLED and metric != "event_f1_validation"
+            scores |= _f1(f"{metric}_{name}", counts, weights if resampled else None)
+    raw = scoring.tagging_counts(corpus["test"].clip_labels, clips >= 0.5)
+    lengths = postprocess.durations(corpus["strong"].events, corpus.labels)
+    scores |= _f1("tagging_f1_raw", raw, weights)
+    scores["psds_none"] = scoring.psds(corpus["test"].reference, frames, corpus.labels, seconds)
+    scores["seconds_class"] = rounded([L.mean() if len(L) else np.nan for L in lengths])
+    return scores
+
+
+def of_filter(corpus: Corpus, outputs: dict, rate: float, name: str, settings: dict) -> dict:
+    """Metric -> counts (clips, classes, 3) of one post-processing, as `scoring.class_f1` takes."""
+
+    def events(split: str, threshold) -> dict:
+        frames, clips = outputs[split]
+        frames = np.ones_like(frames) if name == "whole_clip" else frames
+        gate = None if name == "baseline" else clips
+        found = postprocess.detect(
+            frames, gate, corpus.labels, rate, **settings, threshold=threshold
+        )
+        return dict(zip(corpus[split].clips, found, strict=True))
+
+    validation, test, labels = corpus["validation"].reference, corpus["test"], corpus.labels
+    tuned = postprocess.tuned_thresholds(
+        validation, lambda t: events("validation", t).values(), labels
+    )
+    plain, reference = events("test", 0.5), test.reference
+    said = [[label in {e.label for e in es} for label in labels] for es in plain.values()]
+    return {
+        "event_f1": scoring.event_counts(reference, plain, labels),
+        "event_f1_tuned": scoring.event_counts(reference, events("test", tuned), labels),
+        "event_f1_validation": scoring.event_counts(validation, events("validation", 0.5), labels),
+        "segment_f1": scoring.segment_counts(reference, plain, labels),
+        "tagging_f1": scoring.tagging_counts(test.clip_labels, said),
+    }
+
+
+def validation_f1(corpus: Corpus, frames: np.ndarray, clips: np.ndarray, seconds: float) -> float:
+    """Macro event F1 on validation, median windows, 0.5: what chooses an epoch, or one of several.
+
+    frames, clips: probabilities of the validation clips, of ``seconds`` each, as in `outputs_of`.
+    """
+    rate = frames.shape[1] / seconds
+    settings = filters(corpus, rate)["median"]
+    found = postprocess.detect(frames, clips, corpus.labels, rate, **settings)
+    reference = corpus["validation"].reference
+    return scoring.event_f1(reference, dict(zip(reference, found, strict=True)), corpus.labels)[1]
+
+
+def _f1(name: str, counts: np.ndarray, weights: np.ndarray | None) -> dict:
+    by_class = scoring.class_f1(counts)
+    found = {name: scoring.macro(by_class)[0], f"{name}_class": rounded(by_class)}
+    if weights is not None:
+        resampled = scoring.macro(scoring.class_f1(counts, weights))[0]
+        found[f"{name}_resampled"] = rounded(resampled, 4)
+    return found
