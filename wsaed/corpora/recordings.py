@@ -45,7 +45,7 @@ class Clip(NamedTuple):
     seconds:       how long it should be
     events:        its `Event` s, or None where onsets and offsets are unknown
     labels:        its classes, or None where nobody knows
-    group:         a number of its source, or None: it shares it with no other clip
+    group:         a number of its source, or None: its id decides, for all clips
     spans:         (onset, offset) in s of the parts to be joined and repeated to 10 s; (): all
     """
 
@@ -175,8 +175,9 @@ class Reader:
         events, tags = [clip.events for clip in kept], None
         if kept[0].labels is not None:
             tags = clip_labels((clip.labels for clip in kept), listing.labels, self.dtype)
-        k, many = [*self.sizes].index(name), len(self.sizes)
-        groups = [many * i + k if x.group is None else x.group for i, x in enumerate(kept)]
+        groups = [clip.group for clip in kept]
+        if None in groups:
+            groups = [int.from_bytes(hashed(clip.id)[:6]) for clip in kept]
         return Split(
             name,
             [clip.name for clip in kept],
@@ -210,11 +211,10 @@ class Reader:
         remarks = [f"the spec leaves out {', '.join(without)}"] if without else []
         for name, split in splits.items():
             if split.clip_labels is not None:
-                occurs = dict(zip(listing.labels, split.clip_labels.any(0), strict=True))
-                absent = [x for x in listing.classes.get(name, listing.labels) if not occurs[x]]
-                few = f"{name} has no {', '.join(absent)}"
-                many = f"{len(absent)} classes never occur in {name}"
-                remarks += [few if len(occurs) <= 10 else many] if absent else []
+                occurs = np.array(listing.labels)[split.clip_labels.any(0)]
+                absent = [x for x in listing.classes.get(name, listing.labels) if x not in occurs]
+                which = f"{len(absent)} classes" if len(absent) > 10 else ", ".join(absent)
+                remarks += [f"{name} has no {which}"] if absent else []
             if unknown := (split.events or []).count(None):
                 remarks.append(f"nobody annotated events of {unknown:,} {name} clips")
         return remarks
