@@ -103,11 +103,11 @@ def test_a_malformed_line_is_named_with_its_file_and_number(tmp_path, line, said
     path = tmp_path / "eval_segments.csv"
     path.write_text("# a\n# b\n# c\n" + GOOD + line + GOOD)
     with pytest.raises(ValueError) as error:
-        audioset.read_segments(path, {"/m/09x0r": "Speech"}, {})
+        audioset.read_segments(path, {"/m/09x0r": "Speech"}, {}, 7)
     assert one_line(error).startswith(f"{path}:5: ") and said in one_line(error)
     path.write_text("\ufeff# a\r\n\r\n" + GOOD)  # a byte order mark, another line end, a blank line
-    (clip,) = audioset.read_segments(path, {"/m/09x0r": "Speech"}, {})
-    assert clip[3:8] == ("aaaaaaaaaaa_0", None, 10.0, None, ["Speech"])
+    (clip,) = audioset.read_segments(path, {"/m/09x0r": "Speech"}, {}, 7)
+    assert clip[3:9] == ("aaaaaaaaaaa_0", None, 10.0, None, ("Speech",), 7)
 
 
 @pytest.mark.parametrize(

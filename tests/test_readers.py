@@ -21,6 +21,7 @@ from wsaed.corpora import __main__ as command
 from wsaed.corpora import recordings
 from wsaed.corpora.recordings import FILE
 from wsaed.features import FRONT_ENDS, log_mel
+from wsaed.files import cache_root
 
 FRONT_END = FRONT_ENDS[NAME]
 
@@ -67,7 +68,7 @@ def test_missing_broken_and_short_files_are_counted_and_listed(small, root):
     said = f"of {small.total} clips {missing} have no recording, {broken} a broken one (left out)"
     assert f"{said}, {short} a short one (padded)" in corpus.about
     listed = corpus.about.partition("listed in ")[2].partition(" of the cache")[0]
-    lines = (corpora.cache_root() / listed).read_text().splitlines()
+    lines = (cache_root() / listed).read_text().splitlines()
     assert lines[0] == "segment\tstate\tfile\tdetail"
     found = {clip: (state, detail) for clip, state, _, detail in (x.split("\t") for x in lines[1:])}
     assert {*found} == {*small.states}
@@ -241,7 +242,7 @@ def test_a_recording_that_breaks_after_its_check_does_not_shift_the_rows(small, 
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(ValueError, match="changed since their check: delete") as error:
         split.features(FRONT_END)
-    assert str(corpora.cache_root() / small.name) in one_line(error)
+    assert str(cache_root() / small.name) in one_line(error)
     assert len(split.waveform(1))
 
 
@@ -286,7 +287,7 @@ def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(desed_root, 
         with pytest.raises(OSError, match=r"No space left on device: mend that \(free sp") as error:
             strong.features(FRONT_END)
         one_line(error)
-    assert not [*corpora.cache_root().rglob("*.partial*")]
+    assert not [*cache_root().rglob("*.partial*")]
     assert len(strong.features(FRONT_END)) == len(strong)
 
 
@@ -312,11 +313,11 @@ def test_only_a_deleted_shard_is_made_again(desed_root, monkeypatch):
     before, paths = split.features(FRONT_END)[:], split.features(FRONT_END).paths
     assert len(paths) == 6 and len(before) == len(split) == 5  # a broken file's shard is empty
     assert np.isfinite(before).all()
-    made = contents(corpora.cache_root())
+    made = contents(cache_root())
     paths[1].unlink()
     times = {p: p.stat().st_mtime_ns for p in paths if p.exists()}
     np.testing.assert_array_equal(desed_corpus()["unlabelled"].features(FRONT_END)[:], before)
-    assert contents(corpora.cache_root()) == made
+    assert contents(cache_root()) == made
     assert all(p.stat().st_mtime_ns == t for p, t in times.items()) and len(times) == 5
 
 
@@ -343,7 +344,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
     """Also when two processes go on at once: they share the work."""
     monkeypatch.setattr(corpora, "SHARD", 1)
     command.main(["desed", "--front-end", NAME])
-    wanted, cache = contents(corpora.cache_root()), desed_root / "other"
+    wanted, cache = contents(cache_root()), desed_root / "other"
     assert len(wanted) == 2 * 17  # a list and a shard of every recording
     environment = {name: os.environ[name] for name in ("DESED", "JOBS")} | {"CACHE": str(cache)}
     processes = multiprocessing.get_context("forkserver")  # which imports torch once for all

@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 
 from wsaed.corpora.pairs import Pairs
-from wsaed.files import cache_root, whole  # noqa: F401 - cache_root for the modules here
+from wsaed.files import whole
 from wsaed.scoring import Event
 
 

@@ -22,8 +22,8 @@ clips x frames x mels x 2 bytes: 267 GB of features at 10 ms hop and 64 mels, 53
 ten-second stereo clips at 44.1 kHz on one busy server core, 17 s per 1,000 clips of WAV, 20 s of
 FLAC, 33 s of Ogg: 10, 11 and 19 hours of one core at 10 ms hop, divided by the cores as long as the
 disk keeps up (WAV: 3.7 TB to read). On synthetic lists of that size, reading them and drawing the
-splits takes half a minute and 2.7 GB of memory at its peak, in every process; looking through the
-folder comes on top.
+splits takes some 45 s and 3 GB of memory at its peak, in every process; looking through the folder
+comes on top.
 
 A spec has ``validation`` (25000), ``train``, ``test`` and ``front_end``, see
 `recordings.Reader.load`. ``python -m wsaed.corpora audioset --front-end secost`` makes it all ahead
@@ -33,7 +33,6 @@ Notebook: start_here.ipynb.
 
 import re
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -88,24 +87,26 @@ def read_classes(path: Path) -> dict[str, str]:
     return names
 
 
-def read_segments(path: Path, names: dict[str, str], there: dict) -> list[Clip]:
+def read_segments(path: Path, names: dict[str, str], there: dict, first: int) -> list[Clip]:
     """One of the segment lists: '#' lines, then ``YTID, start, end, "mid,mid"``.
 
-    names: of MIDs; there: {YTID: (recording, bytes)}. Raises ValueError, with file and line, at a
-    malformed line and at a MID without a name.
+    names: of MIDs; there: {YTID: (recording, bytes)}; first: number of the first segment. Raises
+    ValueError, with file and line, at a malformed line and at a MID without a name.
     """
-    clips = []
+    root, clips, known = path.parent, [], {}  # many segments have the same labels
     for where, (ytid, onset, offset, mids) in recordings.fields(path, *_SEGMENT):
         start, end = float(onset), float(offset)
         if end <= start:
             raise ValueError(f"{where}: the segment ends before it starts")
-        unknown = [mid for mid in mids.split(",") if mid not in names]
-        if unknown:
-            both = f"both must be of one release, see {PUBLISHED.splitlines()[0]}"
-            raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
-        file, size = there.get(ytid, (None, 0))
-        labels, one = [names[mid] for mid in mids.split(",")], f"{ytid}_{round(1000 * start)}"
-        clips.append(Clip(path.parent, file, size, one, file, end - start, None, labels))
+        if mids not in known:
+            unknown = [mid for mid in mids.split(",") if mid not in names]
+            if unknown:
+                both = f"both must be of one release, see {PUBLISHED.splitlines()[0]}"
+                raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
+            known[mids] = tuple(names[mid] for mid in mids.split(","))
+        (file, size), one = there.get(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
+        of = root, file, size, one, file, end - start, None, known[mids]
+        clips.append(Clip(*of, first + len(clips)))
     return clips
 
 
@@ -127,14 +128,15 @@ def read_strong(path: Path, names: dict[str, str]) -> tuple[dict[str, list[Event
 def listed(sizes: dict[str, int]) -> Listing:
     """As a `Reader` wants it."""
     (((classes, *paths), there),) = files(sizes).values()
-    names, notes = read_classes(classes), []
-    lists = [read_segments(path, names, there) for path in paths[: len(LISTS)]]
-    clips = [clip._replace(group=i) for i, clip in enumerate(chain(*lists))]
+    names, notes, clips = read_classes(classes), [], []
+    for path in paths[: len(LISTS)]:
+        first_test = len(clips)  # in the last list
+        clips += read_segments(path, names, there, first_test)
     twice = [x for x, n in Counter(clip.id[:11] for clip in clips).items() if n > 1]
     if twice:
         every = f"{', '.join(LISTS)} of {classes.parent}"
         raise ValueError(f"YTID {twice[0]} is listed twice in {every}: keep one")
-    drawn = draw(clips, len(clips) - len(lists[-1]), sizes.get("validation"))
+    drawn = draw(clips, first_test, sizes.get("validation"))
     for split, path in ((x, classes.parent / name) for x, name in STRONG.items()):
         if path.is_file():
             strong, note = read_strong(path, names)

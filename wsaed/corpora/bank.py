@@ -11,7 +11,6 @@ import json
 import os
 import re
 import warnings
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -54,47 +53,32 @@ def named(name: str) -> str:
     return folder
 
 
-def sounds(name: str, replicate: int, shape: str) -> "Sounds":
-    """The folder BANK, whose last part must be ``name``, as sources; see `choose` for splits.
-
-    Siblings: within the stationary classes, and within the others, each class is taken for the
-    next in the alphabet, the last for the first; a lone one for the next of all.
-    """
-    folder = named(name)
-    mark = fingerprint(folder)
-    found = read(folder, mark)
-    folds = roles(found, replicate, os.environ.get("TEST_FOLD") or None)
-    classes = tuple(found.recordings)
-    steady = {c: np.mean([r.stationary for r in found.recordings[c]]) >= 0.5 for c in classes}
-    siblings = {}
-    for c in classes:
-        alike = [other for other in classes if steady[other] == steady[c]]
-        ring = alike if len(alike) > 1 else classes
-        siblings[c] = ring[(ring.index(c) + 1) % len(ring)]
-    total = sum(map(len, found.recordings.values()))
-    about = f"{total} recordings of {len(classes)} classes ({name}"
-    about += f", test fold {folds[0]}" if folds else ""
-    about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
-    where = folder, mark, folds, shape
-    return Sounds(where, classes, siblings, about, f"{mark} {folds}")
-
-
-@dataclass(frozen=True)
 class Sounds:
-    """A bank's recordings as sources: what `wsaed.corpora.sources.Sounds` has of embedded ones.
+    """The folder BANK, whose last part must be ``name``, as sources, like `sources.Sounds`.
 
     where: of `choose`, which says what recordings a split may use
+    siblings: within the stationary classes, and within the others, each class is taken for the
+    next in the alphabet, the last for the first; a lone one for the next of all
     """
 
-    where: tuple
-    classes: tuple[str, ...]
-    siblings: dict[str, str]
-    about: str
-    key: str
-
-    @property
-    def subtypes(self) -> dict[str, tuple[str, ...]]:
-        return dict.fromkeys(self.classes, ())
+    def __init__(self, name: str, replicate: int, shape: str):
+        folder = named(name)
+        mark = fingerprint(folder)
+        found = read(folder, mark)
+        folds = roles(found, replicate, os.environ.get("TEST_FOLD") or None)
+        self.where, self.key = (folder, mark, folds, shape), f"{mark} {folds}"
+        self.classes, self.siblings = tuple(found.recordings), {}
+        self.subtypes = dict.fromkeys(self.classes, ())
+        stationary = {c: [one.stationary for one in mine] for c, mine in found.recordings.items()}
+        steady = {c: np.mean(mine) >= 0.5 for c, mine in stationary.items()}
+        for c in self.classes:
+            alike = [other for other in self.classes if steady[other] == steady[c]]
+            ring = alike if len(alike) > 1 else self.classes
+            self.siblings[c] = ring[(ring.index(c) + 1) % len(ring)]
+        total = sum(map(len, found.recordings.values()))
+        self.about = f"{total} recordings of {len(self.classes)} classes ({name}"
+        self.about += f", test fold {folds[0]}" if folds else ""
+        self.about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
 
     def count(self, name: str, split: str) -> int:
         return len(choose(self.where, name, split))
@@ -147,9 +131,8 @@ def read(folder: str, fingerprint: str) -> Bank:
         raise FileNotFoundError(f"BANK={folder} is no folder; give one with a sub-folder a class")
     classes = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")
     if len(classes) < 2:
-        raise ValueError(
-            f"BANK={folder} has {len(classes)} class folders; at least two sub-folders are needed"
-        )
+        few = f"has {len(classes)} class folders; at least two sub-folders are needed"
+        raise ValueError(f"BANK={folder} {few}")
     base = cache_root() / "banks" / f"{fingerprint}_{digest(('wsaed.corpora.bank',))}"
     files = base.with_suffix(".json"), base.with_suffix(".npy")
     corpora.once(partial(_decode, root), *files)
@@ -164,9 +147,8 @@ def read(folder: str, fingerprint: str) -> Bank:
     recordings = {label: tuple(one for one in found if one.label == label) for label in classes}
     empty = [label for label, mine in recordings.items() if not mine]
     if empty:
-        raise ValueError(
-            f"BANK={folder}: class {empty[0]!r} has no readable recording; add some or remove it"
-        )
+        none = f"class {empty[0]!r} has no readable recording; add some or remove it"
+        raise ValueError(f"BANK={folder}: {none}")
     return Bank(recordings, broken)
 
 
@@ -227,9 +209,8 @@ def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[st
     every = {_fold(r) for recordings in found.recordings.values() for r in recordings}
     folds = [] if None in every else sorted(every)
     if test_fold and test_fold not in folds:
-        raise ValueError(
-            f"TEST_FOLD={test_fold}: the bank's folds are {', '.join(folds) or 'none'}"
-        )
+        known = ", ".join(folds) or "none"
+        raise ValueError(f"TEST_FOLD={test_fold}: the bank's folds are {known}")
     if len(folds) < 3:
         return None
     if test_fold is None:
@@ -274,9 +255,8 @@ def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
         "references": quarters[3][:half] + held_out[1][:half],
     }[split]
     if not mine:
-        raise ValueError(
-            f"BANK={folder}: class {name!r} has no recording left for {split!r}; add recordings"
-        )
+        none = f"class {name!r} has no recording left for {split!r}; add recordings"
+        raise ValueError(f"BANK={folder}: {none}")
     return tuple(mine)
 
 

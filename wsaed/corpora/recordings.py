@@ -11,7 +11,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -45,7 +45,7 @@ class Clip(NamedTuple):
     seconds:       how long it should be
     events:        its `Event` s, or None where onsets and offsets are unknown
     labels:        its classes, or None where nobody knows
-    group:         a number of its source, or None: it shares it with no other clip
+    group:         a number of its source, or None: its id decides, for all clips
     spans:         (onset, offset) in s of the parts to be joined and repeated to 10 s; (): all
     """
 
@@ -56,7 +56,7 @@ class Clip(NamedTuple):
     name: str
     seconds: float
     events: list[Event] | None = None
-    labels: Iterable[str] | None = None
+    labels: Collection[str] | None = None
     group: int | None = None
     spans: tuple = ()
 
@@ -175,8 +175,9 @@ class Reader:
         events, tags = [clip.events for clip in kept], None
         if kept[0].labels is not None:
             tags = clip_labels((clip.labels for clip in kept), listing.labels, self.dtype)
-        k, many = [*self.sizes].index(name), len(self.sizes)
-        groups = [many * i + k if x.group is None else x.group for i, x in enumerate(kept)]
+        groups = [clip.group for clip in kept]
+        if None in groups:
+            groups = [int.from_bytes(hashed(clip.id)[:6]) for clip in kept]
         return Split(
             name,
             [clip.name for clip in kept],
@@ -210,11 +211,10 @@ class Reader:
         remarks = [f"the spec leaves out {', '.join(without)}"] if without else []
         for name, split in splits.items():
             if split.clip_labels is not None:
-                occurs = dict(zip(listing.labels, split.clip_labels.any(0), strict=True))
-                absent = [x for x in listing.classes.get(name, listing.labels) if not occurs[x]]
-                few = f"{name} has no {', '.join(absent)}"
-                many = f"{len(absent)} classes never occur in {name}"
-                remarks += [few if len(occurs) <= 10 else many] if absent else []
+                occurs = np.array(listing.labels)[split.clip_labels.any(0)]
+                absent = [x for x in listing.classes.get(name, listing.labels) if x not in occurs]
+                which = f"{len(absent)} classes" if len(absent) > 10 else ", ".join(absent)
+                remarks += [f"{name} has no {which}"] if absent else []
             if unknown := (split.events or []).count(None):
                 remarks.append(f"nobody annotated events of {unknown:,} {name} clips")
         return remarks
@@ -345,7 +345,7 @@ def fields(
     form, header = re.compile(form, re.ASCII), re.compile(header)
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            line = "\t".join(field.strip() for field in line.split("\t"))
+            line = "\t".join(x.strip() for x in line.split("\t")) if "\t" in line else line.strip()
             if not line.strip() or header.fullmatch(line):
                 continue
             match = form.fullmatch(line)
@@ -374,10 +374,10 @@ def hashed(name: str) -> bytes:
     return sha256(name.encode()).digest()
 
 
-def clip_labels(given: Iterable[Iterable[str]], labels: tuple[str, ...], dtype=np.float32):
+def clip_labels(given: Iterable[Collection[str]], labels: tuple[str, ...], dtype=np.float32):
     """(clips, classes): which of ``labels`` each clip has."""
     index, given = {label: k for k, label in enumerate(labels)}, [*given]
     found = np.zeros((len(given), len(labels)), dtype)
-    for row, mine in zip(found, given, strict=True):
-        row[[index[label] for label in mine]] = 1
+    rows = np.repeat(np.arange(len(given)), [len(mine) for mine in given])
+    found[rows, [index[label] for mine in given for label in mine]] = 1
     return found

@@ -42,7 +42,7 @@ def load(spec: dict, replicate: int) -> Corpus:
     """
     spec = complete(spec)
     folder, shape = spec["bank"], spec["shape"]
-    sounds = bank.sounds(folder, replicate, shape) if folder else Sounds(replicate)
+    sounds = bank.Sounds(folder, replicate, shape) if folder else Sounds(replicate)
     units = {"ontology": shapes.ontology, "domestic": shapes.domestic, "targets": shapes.targets}
     labels, siblings = shapes.labels(sounds, shape)
     key = {name: spec[name] for name in AUDIO} | {"sounds": sounds.key}

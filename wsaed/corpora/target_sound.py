@@ -51,7 +51,6 @@ from wsaed.corpora.target_sound_rules import (
     EVAL_EVENTS,
     SECONDS,
     TRAIN_EVENTS,
-    Reference,
     held_out,
     references,
     roles,
@@ -91,13 +90,13 @@ def listed(sizes: dict[str, int]) -> Listing:
     classes |= {"base_b": tuple(sorted(new.values()))}
     classes |= dict.fromkeys(("validation", "test"), classes["novel"])
     root = lists[0].parent
-    drawn, turns = _draw(_clips(root, train, there), urban, classes, count)
-    drawn["test"] = _of_role(_clips(root, test, there), classes["test"])
-    splits = {name: drawn[name] for name in SPLITS} | {"references": [_heard(x) for x in turns]}
+    splits, mixed = _draw(_clips(root, train, there), urban, classes, count)
+    splits["test"] = _of_role(_clips(root, test, there), classes["test"])
+    splits = {name: splits[name] for name in (*SPLITS, "references")}
     where = dict.fromkeys(SPLITS, f"{audioset.WHERE} of {root}")
     where["base_b"] = f"audio/train of {urban[0].root}"
     labels = tuple(sorted({*chain(*classes.values())}))
-    return Listing(labels, splits, where, _about(classes, turns) + notes + more, classes)
+    return Listing(labels, splits, where, _about(classes, mixed) + notes + more, classes)
 
 
 def _clips(root: Path, segments: dict[str, list[Event]], there: dict) -> list[Clip]:
@@ -122,29 +121,26 @@ def _of_role(clips: list[Clip], classes) -> list[Clip]:
     for clip in clips:
         events = [event for event in clip.events if event.label in classes]
         if events:
-            group = int.from_bytes(hashed(clip.id)[:6])  # the same in every split
-            labels = {event.label for event in events}
-            found.append(clip._replace(events=events, labels=labels, group=group))
+            found.append(clip._replace(events=events, labels={event.label for event in events}))
     return found
 
 
-def _draw(
-    train: list[Clip], urban: list[Clip], classes: dict, count: int
-) -> tuple[dict[str, list[Clip]], list[Reference]]:
-    """({split: clips} of all splits but test, references, the classes in turn)."""
+def _draw(train: list[Clip], urban: list[Clip], classes: dict, count: int) -> tuple[dict, list]:
+    """({split: clips} of all splits but test, classes that are alone in no two clips)."""
     novel = _of_role([clip for clip in train if clip.file], classes["novel"])
     held = held_out(clip_labels((clip.labels for clip in novel), classes["novel"]))
     validation = [clip for clip, out in zip(novel, held, strict=True) if out]
     away = {clip.id for clip in validation}
     pool = _by_class(urban) | _by_class(clip for clip in train if clip.id not in away)
     labels = sorted({*chain(*classes.values())})
-    chosen = [references(pool.get(label, []), label, count) for label in labels]
-    turns = [mine[k] for k in range(count) for mine in chosen if k < len(mine)]
-    away |= {reference.clip.id for reference in turns}
+    found = {label: references(pool.get(label, []), label, count) for label in labels}
+    turns = [mine[k] for k in range(count) for mine, _ in found.values() if k < len(mine)]
+    away |= {clip.id for clip in turns}
     drawn = {"base_a": train, "base_b": urban, "novel": train}
     drawn = {name: [clip for clip in clips if clip.id not in away] for name, clips in drawn.items()}
     drawn = {name: _of_role(clips, classes[name]) for name, clips in drawn.items()}
-    return drawn | {"validation": validation}, turns
+    mixed = [label for label, (mine, alone) in found.items() if mine and not alone]
+    return drawn | {"validation": validation, "references": turns}, mixed
 
 
 def _by_class(clips) -> dict[str, list[Clip]]:
@@ -156,17 +152,9 @@ def _by_class(clips) -> dict[str, list[Clip]]:
     return found
 
 
-def _heard(reference: Reference) -> Clip:
-    """The clip of a reference: one class for ten seconds."""
-    label, clip, spans, _ = reference
-    (one,) = _of_role([clip._replace(events=[Event(label, 0.0, SECONDS, clip.id)])], [label])
-    return one._replace(name=f"{label}_{clip.name}", spans=tuple(spans))
-
-
-def _about(classes: dict[str, tuple[str, ...]], turns: list[Reference]) -> list[str]:
+def _about(classes: dict[str, tuple[str, ...]], mixed: list[str]) -> list[str]:
     """What a reader must know of the classes, and which references are mixed."""
     both = len({*classes["base_b"]} & {*classes["novel"]})
-    mixed = sorted({x.label for x in turns if not x.alone})
     return [
         f"L-TSD has the {len(classes['novel'])} classes with more than {TRAIN_EVENTS} training and "
         f"{EVAL_EVENTS} evaluation events, without the vague ones, S-TSD {len(classes['base_a'])} "

@@ -7,7 +7,6 @@ Notebook: mixed_tsd/method.ipynb.
 
 from collections import Counter
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,15 +19,6 @@ BASE_CLASSES = 51  # of S-TSD
 VAGUE = table("corpora/readers.yaml")["target_sound"]["vague"]
 HELD_OUT = 35  # of 1,000 clips of a class
 SECONDS = 10.0
-
-
-class Reference(NamedTuple):
-    """A class in a clip, in these intervals in s; alone: with no other class in them."""
-
-    label: str
-    clip: Clip
-    intervals: list[tuple[float, float]]
-    alone: bool
 
 
 def roles(train: Counter, test: Counter) -> dict[str, tuple[str, ...]]:
@@ -79,8 +69,8 @@ def intervals(events: list[Event], label: str, alone: bool = True) -> list[tuple
     return spans
 
 
-def references(clips: list[Clip], label: str, count: int) -> list[Reference]:
-    """Up to ``count`` references of a class, from clips that hold it.
+def references(clips: list[Clip], label: str, count: int) -> tuple[list[Clip], bool]:
+    """(up to ``count`` clips cut to a class's references, whether it is alone in them).
 
     Of the first clips in which it is alone, ten times as many, those where it is for longest. A
     class that is alone in no two clips (a conversation without speech) is taken with what else
@@ -93,7 +83,12 @@ def references(clips: list[Clip], label: str, count: int) -> list[Reference]:
             break
     usable.sort(key=lambda x: -min(SECONDS, sum(offset - onset for onset, offset in x[1])))
     chosen = sorted(usable[:count], key=lambda x: hashed(f"{label} {x[0].id}"))
-    return [Reference(label, *x, alone) for x in chosen]
+    found = []
+    for clip, spans in chosen:
+        whole = [Event(label, 0.0, SECONDS, clip.id)]
+        clip = clip._replace(name=f"{label}_{clip.name}", events=whole, labels=[label])
+        found.append(clip._replace(spans=tuple(spans)))
+    return found, alone
 
 
 def _surely_there(clip: Clip, spans: list) -> bool:
