@@ -79,7 +79,7 @@ def scaled(count: int, width: float) -> int:
 
 
 def convolution(inputs: int, F: int, kernel, padding=None, bias=True, act=nn.ReLU):
-    """A convolution with batch norm and ``act``, one after another; by default it keeps the size."""
+    """A convolution with batch norm and ``act``, in a row; by default it keeps the size."""
     padding = kernel // 2 if padding is None else padding
     conv = nn.Conv2d(inputs, F, kernel, padding=padding, bias=bias)
     return nn.Sequential(conv, nn.BatchNorm2d(F), act(inplace=True))

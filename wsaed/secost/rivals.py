@@ -40,9 +40,7 @@ class EmbeddingAttention(nn.Module):
     at all, and a score with it says nothing about the published one.
     """
 
-    def __init__(
-        self, classes: int, width=1.0, mels=64, pooling: Pooling = "attention", hidden=1024
-    ):
+    def __init__(self, classes, width=1.0, mels=64, pooling: Pooling = "attention", hidden=1024):
         super().__init__()
         self.register_buffer("centre", torch.zeros(PATCH * mels))
         self.register_buffer("components", torch.zeros(VALUES, PATCH * mels))
