@@ -78,6 +78,13 @@ def scaled(count: int, width: float) -> int:
     return max(8, round(count * width))
 
 
+def convolution(inputs: int, F: int, kernel, padding=None, bias=True, act=nn.ReLU):
+    """A convolution with batch norm and ``act``, in a row; by default it keeps the size."""
+    padding = kernel // 2 if padding is None else padding
+    conv = nn.Conv2d(inputs, F, kernel, padding=padding, bias=bias)
+    return nn.Sequential(conv, nn.BatchNorm2d(F), act(inplace=True))
+
+
 def parameter_count(net: nn.Module) -> int:
     """How many numbers training can change; buffers don't count."""
     return sum(p.numel() for p in net.parameters())

@@ -42,6 +42,19 @@ def rounded(values, digits: int = 5) -> list[float | None]:
     return [None if np.isnan(v) else round(float(v), digits) for v in np.asarray(values)]
 
 
+def f1_scores(name: str, counts: np.ndarray, weights: np.ndarray | None) -> dict:
+    """Macro F1 as ``name``, the same with _class and, where there are weights, _resampled.
+
+    counts: as `scoring.class_f1` takes them; weights: of clip resamples.
+    """
+    by_class = scoring.class_f1(counts)
+    found = {name: scoring.macro(by_class)[0], f"{name}_class": rounded(by_class)}
+    if weights is not None:
+        resampled = scoring.macro(scoring.class_f1(counts, weights))[0]
+        found[f"{name}_resampled"] = rounded(resampled, 4)
+    return found
+
+
 def missing_positive_auc(split: Split, outputs: np.ndarray) -> float:
     """AUC, macro over classes, for finding the positives that the annotation misses.
 

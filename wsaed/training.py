@@ -125,6 +125,40 @@ def fit(
     return rows
 
 
+def run(plain, losses, batches, spec: dict, replicate: int, folder: Path, tell, **options) -> dict:
+    """`fit` as a paper's run: by spec["budget"], on the replicate's seed; the score "loss".
+
+    options: of `fit`; the schedule is one cycle unless they say otherwise.
+    """
+    options = {"schedule": one_cycle, "seed": replicate, "folder": folder, "tell": tell} | options
+    rows = fit(plain, losses, batches, spec["budget"], **options)
+    return {"loss": [round(row["loss"], 5) for row in rows]}
+
+
+def tagger(net, loss: Callable, features, target, spec: dict, replicate: int, *where) -> dict:
+    """`run` of a net whose clip probabilities learn the target (clips, classes) by ``loss``.
+
+    features: as `resident` gives them; where: the run's folder and ``tell``.
+    """
+
+    def losses(net, batch):
+        x, rows = batch
+        with precision():
+            p = net(x)[1].float()
+        return {"loss": loss(p, target[rows])}
+
+    def batches(epoch):
+        rows = shuffled(len(target), spec["budget"]["batch_size"], replicate, epoch)
+        return rows_of(features, rows)
+
+    return run(net, losses, batches, spec, replicate, *where)
+
+
+def on_device(values: np.ndarray) -> torch.Tensor:
+    """An array as a tensor on the device of training."""
+    return torch.from_numpy(values).to(device())
+
+
 def _save(path: Path, modules: dict, adam, epoch: int, rows: list[dict]) -> None:
     if rank_and_world()[0]:
         return
@@ -202,4 +236,4 @@ def resident(features):
     """The features as one tensor on the device where they fit, else the shards as they are."""
     if np.prod(features.shape, dtype=np.int64) * 2 > IN_MEMORY:
         return features
-    return torch.from_numpy(features[:]).to(device())
+    return on_device(features[:])

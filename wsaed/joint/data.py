@@ -93,9 +93,8 @@ class Data:
             self.events += events if kind == STRONG else [[]] * len(split)
             labels.append(np.zeros((len(split), len(corpus.labels))) if tags is None else tags)
             kinds.append(np.full(len(split), kind))
-        self.kind = torch.from_numpy(np.concatenate(kinds)).to(training.device())
-        tags = np.concatenate(labels).astype(np.float32)
-        self.clip_labels = torch.from_numpy(tags).to(training.device())
+        self.kind = training.on_device(np.concatenate(kinds))
+        self.clip_labels = training.on_device(np.concatenate(labels).astype(np.float32))
 
     def lone_class_counts(self) -> np.ndarray:
         """(classes,) labelled clips in which a class sounds and nothing else does."""
@@ -105,7 +104,7 @@ class Data:
     def set_rate(self, steps: int, frames_per_second: float) -> None:
         """Make the frame labels (clips, steps, classes) at a net's rate."""
         active = postprocess.active_frames(self.events, self.labels, steps, frames_per_second)
-        self.frame_labels = torch.from_numpy(active).to(training.device())
+        self.frame_labels = training.on_device(active)
 
     def batches(self, budget: dict, replicate: int, epoch: int) -> Iterator[Batch]:
         """The epoch's batches; budget: "batch_size" and "epochs"."""

@@ -7,7 +7,6 @@ Notebook: joint_at_aed/method.ipynb.
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -84,14 +83,7 @@ def distillation(kind: str, batch: Batch, F_t, F_s, W_t, W_s) -> torch.Tensor:
     return of_kind(target_event_distillation, D, M, chosen)
 
 
-def tagging_losses(
-    batch: Batch,
-    c_t,
-    c_s,
-    start: float,
-    decay: float = DECAY,
-    loss: Callable = binary_cross_entropy,
-) -> dict:
+def tagging_losses(batch: Batch, c_t, c_s, start, decay=DECAY, loss=binary_cross_entropy) -> dict:
     """The clip-level terms of equation 3: L_weak of both nets, L_con^{t->s}, alpha L_con^{s->t}.
 
     c_t, c_s: (clips, classes). A strong clip counts by its tags, too. Consistency on the
@@ -185,12 +177,10 @@ def share_kept(k: int, steps: int) -> float:
     return min(k / (k + 1), 1 - 1 / max(1, HORIZON * steps))
 
 
-def train(
-    objective: Callable, spec: dict, replicate: int, folder: Path, teachers: list[Path], tell
-) -> dict:
+def train(objective, spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Train a pair into ``folder`` by an objective of the above; the scores are the student's."""
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
-    data, budget = Data(corpus, spec), spec["budget"]
+    data = Data(corpus, spec)
     pair = nets.initialised(spec, len(corpus.labels), replicate, data.features)
     steps = front_end.frames // pair.student.frames_per_step
     data.set_rate(steps, pair.frames_per_second(front_end))
@@ -207,20 +197,10 @@ def train(
         if hasattr(pair, "average"):
             pair.average(share_kept(batch.step + 1, batch.steps))
 
-    rows = training.fit(
-        pair,
-        losses,
-        lambda epoch: data.batches(budget, replicate, epoch),
-        budget,
-        seed=replicate,
-        folder=folder,
-        tell=tell,
-        schedule=training.one_cycle,
-        after=after,
-    )
+    batches = partial(data.batches, spec["budget"], replicate)
+    found = training.run(pair, losses, batches, spec, replicate, folder, tell, after=after)
     nets.save(pair, folder)
     outputs = scores.outputs_of(pair, corpus, front_end)
-    found = {"loss": [round(row["loss"], 5) for row in rows]}
     return found | scores.score(corpus, outputs, front_end.seconds, replicate)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from wsaed.features import FrontEnd
-from wsaed.nets import EPSILON, LogMelNet, attention, scaled
+from wsaed.nets import EPSILON, LogMelNet, attention, convolution, scaled
 
 SHARE = 0.04  # m, the least share of channels that a class may use
 
@@ -103,12 +103,6 @@ def student_trunk(width: float, mels: int):
     return nn.Sequential(*layers), inputs * bins
 
 
-def convolution(inputs: int, F: int, kernel: int) -> list[nn.Module]:
-    """A convolution that keeps the size, with batch norm and ReLU."""
-    conv = nn.Conv2d(inputs, F, kernel, padding=kernel // 2)
-    return [conv, nn.BatchNorm2d(F), nn.ReLU(inplace=True)]
-
-
 class JointCrnn(Branches):
     """Section II-A, figure 1: from a trunk the AED branch and, with BGRU layers, the AT branch.
 
@@ -136,14 +130,7 @@ class JointCrnn(Branches):
         return self.aed(F).float().sigmoid(), clip
 
 
-def joint_pair(
-    classes: int,
-    width: float = 1.0,
-    frames: int = 600,
-    mels: int = 64,
-    dropout: float = 1.0,
-    at_pool: int = 1,
-) -> Pair:
+def joint_pair(classes: int, width=1.0, frames=600, mels=64, dropout=1.0, at_pool=1) -> Pair:
     """PTS; the student's AT branch takes the mean of ``at_pool`` frames first.
 
     The teacher's five blocks are double, so that its last step holds 512 channels at the paper's
@@ -196,9 +183,7 @@ class Guided(Branches):
         return score.sigmoid(), clip.sigmoid()
 
 
-def guided_pair(
-    classes: int, width: float = 1.0, frames: int = 600, mels: int = 64, dropout: float = 1.0
-) -> Pair:
+def guided_pair(classes: int, width=1.0, frames=600, mels=64, dropout=1.0) -> Pair:
     """PT and PS of guided learning, [21]."""
     trunks = teacher_trunk(1, width, frames, mels, dropout), student_trunk(width, mels)
     return Pair(*(Guided(*trunk, classes, mels) for trunk in trunks))
@@ -260,9 +245,7 @@ class MeanTeacher(Pair):
             old.lerp_(new, 1 - share)
 
 
-def mean_teacher_pair(
-    classes: int, width: float = 1.0, frames: int = 864, mels: int = 64, dropout: float = 1.0
-) -> MeanTeacher:
+def mean_teacher_pair(classes: int, width=1.0, frames=864, mels=64, dropout=1.0) -> MeanTeacher:
     """The official baseline of DCASE 2019 task 4; up to three halvings leave about 110 steps."""
     halvings = min(3, max(0, round(math.log2(frames / 110))))
     pools = [2] * halvings + [1] * (3 - halvings)

@@ -7,7 +7,7 @@ import numpy as np
 
 from wsaed import postprocess, scoring, training
 from wsaed.corpora import Corpus
-from wsaed.tagging import RESAMPLES, rounded
+from wsaed.tagging import RESAMPLES, f1_scores, rounded
 
 BASELINE_WINDOW = 0.46  # s: the official baseline's median filter, five frames for every class
 RESAMPLED = ("baseline", "average", "median", "esp", "none")  # with clip resamples, for claims
@@ -60,10 +60,10 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) 
             continue
         for metric, counts in of_filter(corpus, outputs, rate, name, settings).items():
             resampled = name in RESAMPLED and metric != "event_f1_validation"
-            scores |= _f1(f"{metric}_{name}", counts, weights if resampled else None)
+            scores |= f1_scores(f"{metric}_{name}", counts, weights if resampled else None)
     raw = scoring.tagging_counts(corpus["test"].clip_labels, clips >= 0.5)
     lengths = postprocess.durations(corpus["strong"].events, corpus.labels)
-    scores |= _f1("tagging_f1_raw", raw, weights)
+    scores |= f1_scores("tagging_f1_raw", raw, weights)
     scores["psds_none"] = scoring.psds(corpus["test"].reference, frames, corpus.labels, seconds)
     scores["seconds_class"] = rounded([L.mean() if len(L) else np.nan for L in lengths])
     return scores
@@ -106,12 +106,3 @@ def validation_f1(corpus: Corpus, frames: np.ndarray, clips: np.ndarray, seconds
     found = postprocess.detect(frames, clips, corpus.labels, rate, **settings)
     reference = corpus["validation"].reference
     return scoring.event_f1(reference, dict(zip(reference, found, strict=True)), corpus.labels)[1]
-
-
-def _f1(name: str, counts: np.ndarray, weights: np.ndarray | None) -> dict:
-    by_class = scoring.class_f1(counts)
-    found = {name: scoring.macro(by_class)[0], f"{name}_class": rounded(by_class)}
-    if weights is not None:
-        resampled = scoring.macro(scoring.class_f1(counts, weights))[0]
-        found[f"{name}_resampled"] = rounded(resampled, 4)
-    return found

@@ -18,62 +18,33 @@ PRECONDITIONS = ("labelled", "synthetic_only", "recorded_strong", "all_tagged")
 # What calibration may look at: the baselines, their training clips, their scores
 TRAINING_SPLITS = ("strong", "weak", "unlabelled")
 BASELINES = ("gl", "mt", *PRECONDITIONS)
-CALIBRATED = (
-    "event_f1_average",
-    "event_f1_tuned_average",
-    "event_f1_baseline",
-    "event_f1_tuned_baseline",
-    "segment_f1_average",
-    "tagging_f1_raw",
-)
+CALIBRATED = tuple(PUBLISHED["calibrated"])
 
 
 def systems(p: dict) -> dict[str, dict]:
     """Every system of the paper's tables, figures and claims by name, as a spec."""
-
-    def joint(*distill, **more):
-        net = {"name": "joint.nets:joint_pair", "at_pool": p["at_pool"]}
-        return _spec(p, "joint.method:joint", net, distill=list(distill), **more)
-
-    def mt(**more):
-        net = {"name": "joint.nets:mean_teacher_pair"}
-        return _spec(p, "joint.method:mean_teacher", net, **more)
-
-    found = {
-        "mt": mt(),
-        "gl": _spec(p, "joint.method:guided_learning", {"name": "joint.nets:guided_pair"}),
-        "pts": joint(),
-        "dfd_mse": joint("dfd_mse"),
-        "dfd_d": joint("dfd_d"),
-        "tfd": joint("tfd"),
-        "tfd_dfd_d_wu": joint("tfd", "dfd_d_wu"),
-        "tfd_afl": joint("tfd", focal=2.0),
-        "labelled": mt(consistency=0.0),
-    }
+    found = {name: _spec(p, **how) for name, how in PUBLISHED["systems"].items()}
     if p["corpus"] == "soundscapes":
-        for oracle in ("synthetic only", "recorded strong", "all tagged"):
-            found[oracle.replace(" ", "_")] = mt(consistency=0.0, oracle=oracle)
-    return found
+        return found
+    return {name: spec for name, spec in found.items() if "oracle" not in spec}
 
 
-def _spec(p: dict, method: str, net: dict, **more) -> dict:
+def _spec(p: dict, method: str, net: str, **more) -> dict:
     """A system at the sizes of a profile's parameters ``p``; ``more`` goes into the spec."""
-    mt = "mt_" if "mean_teacher" in method else ""  # the official baseline has sizes of its own
+    mt = "mt_" if method == "mean_teacher" else ""  # the official baseline has sizes of its own
     splits = (*TRAINING_SPLITS, "validation", "test")
     corpus = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
     if p["corpus"] == "soundscapes":
         corpus |= embedded("domestic", snr=SNR)
     sizes = {"width": p[f"{mt}width"], "frames": p[f"{mt}frames"]}
+    own = ("mels", "dropout", "at_pool") if method == "joint" else ("mels", "dropout")
+    rate = LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE
     return {
-        "method": method,
-        "net": net | sizes | {key: p[key] for key in ("mels", "dropout")},
+        "method": f"joint.method:{method}",
+        "net": {"name": f"joint.nets:{net}"} | sizes | {key: p[key] for key in own},
         "corpus": corpus,
         "front_end": p[f"{mt}front_end"],
-        "budget": {
-            "epochs": p["epochs"],
-            "batch_size": p["batch_size"],
-            "learning_rate": LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE,
-        },
+        "budget": {key: p[key] for key in ("epochs", "batch_size")} | {"learning_rate": rate},
         "draw": 0,
     } | more
 

@@ -106,30 +106,16 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
 
     Gives its scores. ``teachers`` are the folders of the finished runs that it learns from.
     """
-    corpus = corpora.load(spec["corpus"], replicate)
-    front_end, budget = FRONT_ENDS[spec["front_end"]], spec["budget"]
+    corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     features = {name: training.resident(s.features(front_end)) for name, s in corpus.splits.items()}
     y_bar = target(spec, corpus["train"].clip_labels, teachers)
-    on_device = torch.from_numpy(y_bar).to(training.device())
     net = nets.initialised(spec, len(corpus.labels), replicate, features["train"])
-
-    def losses(net, batch):
-        x, rows = batch
-        with training.precision():
-            p = net(x)[1].float()
-        return {"loss": binary_cross_entropy(p, on_device[rows])}
-
-    def batches(epoch):
-        rows = training.shuffled(len(y_bar), budget["batch_size"], replicate, epoch)
-        return training.rows_of(features["train"], rows)
-
-    once = dict(seed=replicate, folder=folder, tell=tell, schedule=training.one_cycle)
-    rows = training.fit(net, losses, batches, budget, **once)
+    learned = features["train"], training.on_device(y_bar)
+    scores = training.tagger(net, binary_cross_entropy, *learned, spec, replicate, folder, tell)
     outputs = {name: training.predict(net, features[name])[1] for name in corpus.splits}
     for name, p in outputs.items():  # half precision ties scores, which only a target may do
         np.save(folder / f"{name}.npy", p.astype(np.float16) if name == "train" else p)
     nets.save(net, folder)
-    scores = {"loss": [round(row["loss"], 5) for row in rows]}
     scores |= _scores(corpus, outputs, replicate)
     scores |= tagging.training_quality(corpus, outputs["train"], y_bar)
     if spec.get("localize") and corpus["test"].events is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from wsaed.features import FrontEnd
-from wsaed.nets import LogMelNet, average, scaled
+from wsaed.nets import LogMelNet, average, convolution, scaled
 
 
 class WelsNet(LogMelNet):
@@ -36,12 +36,12 @@ class WelsNet(LogMelNet):
         Pool, channels = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[pool], 1
         for i, (F, size) in enumerate([(64, 4), (128, 2), (256, 2), (512, 2)], start=1):
             F = scaled(F, width)
-            convs = _conv(channels, F, 3, 1), _conv(F, F, 3, 1)
+            convs = convolution(channels, F, 3), convolution(F, F, 3)
             setattr(self, f"B{i}", nn.Sequential(*convs, Pool(size)))
             channels = F
         for i, (F, kernel) in enumerate([(2048, (3, mels // 32)), (1024, 1), (1024, 1)], start=1):
             F = scaled(F, width)
-            setattr(self, f"L{i}", _conv(channels, F, kernel, 0))
+            setattr(self, f"L{i}", convolution(channels, F, kernel, padding=0))
             channels = F
         self.L4 = nn.Sequential(nn.Conv2d(channels, classes, 1), nn.Sigmoid())
         # weights in this order make every layer run in it: 1.7 times faster on a CPU
@@ -67,11 +67,6 @@ class WelsNet(LogMelNet):
         """Centres of segments 0 to K - 1 in seconds, (K,): where 96 frames have their middle."""
         frames = torch.arange(K) * self.frames_per_step + (self.shortest - 1) / 2
         return frames / front_end.frames_per_second
-
-
-def _conv(inputs: int, F: int, kernel, padding: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, F, kernel, padding=padding)
-    return nn.Sequential(conv, nn.BatchNorm2d(F), nn.ReLU(inplace=True))
 
 
 def layer_table(net: WelsNet, frames: int) -> list[tuple[str, str, str]]:

@@ -11,9 +11,19 @@ from scipy.linalg import eigh
 from torch import nn
 
 from wsaed.features import FrontEnd
-from wsaed.nets import EPSILON, LogMelNet, attention, average, check_log_mel, linear_softmax, scaled
+from wsaed.nets import (
+    EPSILON,
+    LogMelNet,
+    attention,
+    average,
+    check_log_mel,
+    convolution,
+    linear_softmax,
+    scaled,
+)
 
 STEPS, VALUES = 10, 128  # embeddings a clip, numbers an embedding
+Pooling, TalNetPooling = Literal["average", "attention"], Literal["linear", "attention"]
 PATCH = 25  # frames into which every patch is averaged, so that one projection fits all hops
 
 
@@ -30,14 +40,7 @@ class EmbeddingAttention(nn.Module):
     at all, and a score with it says nothing about the published one.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        width=1.0,
-        mels=64,
-        pooling: Literal["average", "attention"] = "attention",
-        hidden=1024,
-    ):
+    def __init__(self, classes, width=1.0, mels=64, pooling: Pooling = "attention", hidden=1024):
         super().__init__()
         self.register_buffer("centre", torch.zeros(PATCH * mels))
         self.register_buffer("components", torch.zeros(VALUES, PATCH * mels))
@@ -134,17 +137,14 @@ class TalNet(LogMelNet):
     frames_per_step = 4
     shortest = 4
 
-    def __init__(
-        self, classes: int, width=1.0, mels=64, pooling: Literal["linear", "attention"] = "linear"
-    ):
+    def __init__(self, classes: int, width=1.0, mels=64, pooling: TalNetPooling = "linear"):
         super().__init__(mels)
         layers, inputs = [], 1
         for i, channels in enumerate([32, 64, 128, 256, 512]):
             outputs = scaled(channels, width)
             for before in (inputs, outputs):
-                conv = nn.Conv2d(before, outputs, 3, padding=1)
-                nn.init.xavier_uniform_(conv.weight)
-                layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                layers += convolution(before, outputs, 3)
+                nn.init.xavier_uniform_(layers[-3].weight)
             layers.append(nn.MaxPool2d((2, 2) if i < 2 else (1, 2)))
             inputs = outputs
         embedding = inputs * (mels // 32)

@@ -14,24 +14,10 @@ PUBLISHED = table("secost/published.yaml")
 # Frozen on baselines alone, on corpus seeds that no result uses (results/calibration/secost.csv).
 LEARNING_RATE = 3e-3  # Adam, one cycle, narrow nets; the paper's width takes PANNs' rate
 FULL_WIDTH_RATE = 1e-3
-VARIABLE = [0.3, 0.3, 0.2, 0.1, 0.05]  # alpha_1 ... alpha_5, section 4
-FIXED = [0.3] * 4
-ALPHAS = [0.0, 0.1, 0.3, 0.6]  # figure 2, left; alpha 1 is `base_again`
-NOISE_LEVELS = [0.0, 0.5, 1.0, 1.5]  # 1 is every other system's
 
 # What calibration may look at: the baselines, their training clips, their scores
 BASELINES, TRAINING_SPLITS = ("base",), ("train",)
 CALIBRATED = ("map_noisy", "map_clean", "mauc_noisy", "train_map_noisy", "train_missing_auc")
-
-WELS_NET, EMBEDDING = "secost.net:WelsNet", "secost.rivals:EmbeddingAttention"
-TALNET = "secost.rivals:TalNet"
-RIVALS = {
-    "pooling": {"name": EMBEDDING, "pooling": "average"},
-    "attention": {"name": EMBEDDING, "pooling": "attention"},
-    "attention_large": {"name": EMBEDDING, "pooling": "attention", "hidden": 2048},
-    "talnet_pooling": {"name": TALNET, "pooling": "linear"},
-    "talnet_attention": {"name": TALNET, "pooling": "attention"},
-}
 
 
 def base_spec(p: dict, **corpus) -> dict:
@@ -43,7 +29,7 @@ def base_spec(p: dict, **corpus) -> dict:
     mels = FRONT_ENDS[p["front_end"]].mels
     return {
         "method": "secost.method:train",
-        "net": {"name": WELS_NET, "width": p["width"], "mels": mels},
+        "net": {"name": "secost.net:WelsNet", "width": p["width"], "mels": mels},
         "corpus": {"name": p["corpus"]} | sizes | corpus,
         "front_end": p["front_end"],
         "budget": {key: p[key] for key in ("epochs", "batch_size")} | {"learning_rate": rate},
@@ -56,8 +42,8 @@ def systems(p: dict) -> dict[str, dict]:
     base = base_spec(p)
     again = base | {"draw": 1}
     found = {"base": base, "base_again": again}
-    found |= {f"alpha_{a:g}": cascade(base, [a])[1] for a in ALPHAS}
-    for name, alphas in {"fixed": FIXED, "variable": VARIABLE, "alone": [0.0] * 3}.items():
+    found |= {f"alpha_{a:g}": cascade(base, [a])[1] for a in PUBLISHED["alphas"]}
+    for name, alphas in PUBLISHED["cascades"].items():
         stages = enumerate(cascade(base, alphas))
         found |= {f"{name}_{s}": spec for s, spec in stages if s}
     found["two_teachers"] = stage(base, [base, again], [0.3, 0.35, 0.35], draw=2)
@@ -65,11 +51,11 @@ def systems(p: dict) -> dict[str, dict]:
     found["ensemble"] = averaged | {"teachers": [base, again]}
     found["base_long"] = base | {"budget": base["budget"] | {"epochs": 5 * p["epochs"]}}
     found["smoothed"] = base | {"smoothing": 0.1}
-    found |= {name: base | {"net": base["net"] | net} for name, net in RIVALS.items()}
+    found |= {name: base | {"net": base["net"] | net} for name, net in PUBLISHED["rivals"].items()}
     fine = {"front_end": "secost", "net": base["net"] | {"mels": FRONT_ENDS["secost"].mels}}
     found["base_10ms"] = base | fine | {"localize": True}
     if p["corpus"] == "soundscapes":
-        for level in NOISE_LEVELS:
+        for level in PUBLISHED["noise_levels"]:
             noisy = base if level == 1 else base_spec(p, noise=level)
             found |= {f"noise_{level:g}_{s}": x for s, x in enumerate(cascade(noisy, [0.3]))}
     return found
@@ -83,7 +69,7 @@ def replicates(system: str, p: dict, wanted: int) -> int:
 
 def artefacts(profile: str) -> dict[str, list[str]]:
     """The systems that each table or figure compares; two levels of noise in small profiles."""
-    levels = NOISE_LEVELS[::2] if profile in ("smoke", "laptop") else NOISE_LEVELS
+    levels = PUBLISHED["noise_levels"][:: 2 if profile in ("smoke", "laptop") else 1]
     noisy = [f"noise_{level:g}_{s}" for level in levels for s in (0, 1)]
     found = PUBLISHED["artefacts"] | {"table_2": [*PUBLISHED["names"]]}
     return found | {"figure_4": found["figure_4"] + noisy}

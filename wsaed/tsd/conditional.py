@@ -105,10 +105,10 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
         load_panns(panns_file(spec["panns"]), net)
         net.to(training.device())
     else:
-        rows = fit(spec, replicate, net, features, labels, folder, tell)
+        learned = F.binary_cross_entropy, features, labels
+        scores = training.tagger(net, *learned, spec, replicate, folder, tell)
         validation = corpus["validation"]
         clips = training.predict(net, training.resident(validation.features(front_end)))[1]
-        scores = {"loss": [round(row["loss"], 5) for row in rows]}
         scores["validation_map"] = tagging.map_of(validation.clip_labels, clips)
     references = training.resident(corpus["references"].features(front_end))
     np.save(folder / EMBEDDINGS, embeddings(net, references))
@@ -121,25 +121,7 @@ def training_clips(corpus: Corpus, front_end) -> tuple[torch.Tensor | Shards, to
     splits = [corpus[name] for name in TRAINING]
     paths = sum((split.features(front_end).paths for split in splits), ())
     labels = np.concatenate([split.clip_labels for split in splits]).astype(np.float32)
-    return training.resident(Shards(paths)), torch.from_numpy(labels).to(training.device())
-
-
-def fit(spec: dict, replicate: int, net, features, labels, folder: Path, tell) -> list[dict]:
-    """Binary cross-entropy on clip labels, with one cycle of the learning rate."""
-    budget = spec["budget"]
-
-    def losses(net, batch):
-        x, rows = batch
-        with training.precision():
-            p = net(x)[1]
-        return {"loss": F.binary_cross_entropy(p, labels[rows])}
-
-    def batches(epoch):
-        rows = training.shuffled(len(labels), budget["batch_size"], replicate, epoch)
-        return training.rows_of(features, rows)
-
-    run = dict(seed=replicate, folder=folder, tell=tell, schedule=training.one_cycle)
-    return training.fit(net, losses, batches, budget, **run)
+    return training.resident(Shards(paths)), training.on_device(labels)
 
 
 def embeddings(net, features) -> np.ndarray:

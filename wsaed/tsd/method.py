@@ -22,6 +22,7 @@ from wsaed.corpora import Corpus
 from wsaed.corpora.pairs import Pairs, halves, reference
 from wsaed.features import FRONT_ENDS
 from wsaed.nets import linear_softmax
+from wsaed.training import on_device
 from wsaed.tsd import scores
 from wsaed.tsd.conditional import EMBEDDINGS, TRAINING
 from wsaed.tsd.labels import frame_errors, frame_labels, pseudo_errors, spoilt
@@ -213,11 +214,6 @@ def pairs_of(pairs: Pairs, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor
     return on_device(np.concatenate(found)), on_device(clip)
 
 
-def on_device(values: np.ndarray) -> torch.Tensor:
-    """An array as a tensor on the device of training."""
-    return torch.from_numpy(values).to(training.device())
-
-
 class Data:
     """What a student learns from: clips, pairs, embeddings of references, frame labels."""
 
@@ -326,17 +322,15 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     rate, found = steps / front_end.seconds, {}
     if spec["labels"] == "strong":
         found = data.set_frame_labels(labels, steps, rate, spec["errors"])
-    budget, run = spec["budget"], dict(seed=replicate, folder=folder, tell=tell)
-    run["schedule"] = training.one_cycle if budget.get("schedule") == "one_cycle" else None
-    batches = partial(data.batches, budget)
-    rows = training.fit(learner, objective(spec, guide), batches, budget, **run)
+    cycle = training.one_cycle if spec["budget"].get("schedule") == "one_cycle" else None
+    how = objective(spec, guide), partial(data.batches, spec["budget"]), spec
+    found |= training.run(learner, *how, replicate, folder, tell, schedule=cycle)
     nets.save(net, folder)
     outputs = {}
     for name in ("validation", "test"):
         pairs, features = corpus[name].pairs, training.resident(corpus[name].features(front_end))
         e = data.references(pairs, data.tested)
         outputs[name] = predict(net, features, pairs, e, front_end.frames)
-    found |= {"loss": [round(row["loss"], 5) for row in rows]}
     found |= scores.score(corpus, outputs, front_end.seconds, replicate)
     split, pairs = data.split, data.split.pairs
     if spec["labels"] == "weak" and spec["data"] == "novel" and split.hidden is not None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsaed.nets import LogMelNet, scaled
+from wsaed.nets import LogMelNet, convolution, scaled
 
 EMBEDDING = 128  # values that stand for a reference
 # of the paper's text (TSDNet's, after CDur) and of its public code (PANNs' Cnn10), block by block
@@ -40,11 +40,11 @@ def trunk(form: str, width: float, mels: int, dropout: float, pools) -> tuple[nn
     layers, inputs, bins = [], 1, mels
     for filters, time, mel in zip(FILTERS[form], pools, MEL_POOLS[form], strict=True):
         for outputs in (scaled(count, width) for count in filters):
-            conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             if form == "text":
+                conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
                 layers += [nn.BatchNorm2d(inputs), conv, nn.LeakyReLU(0.1, inplace=True)]
             else:
-                layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                layers += convolution(inputs, outputs, 3, bias=False)
             inputs = outputs
         size = time, min(mel, bins)
         bins //= size[1]
@@ -140,11 +140,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        layers = []
-        for _ in range(3):
-            conv = nn.Conv2d(channels, channels, 1, bias=False)
-            layers += [conv, nn.BatchNorm2d(channels), nn.LeakyReLU(0.01, inplace=True)]
-        self.layers, self.fc = nn.Sequential(*layers), nn.Linear(channels, 2)
+        three = [convolution(channels, channels, 1, bias=False, act=nn.LeakyReLU) for _ in range(3)]
+        self.layers = nn.Sequential(*(layer for block in three for layer in block))
+        self.fc = nn.Linear(channels, 2)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from wsaed import corpora, postprocess, scoring
 from wsaed.corpora import Corpus, Event, Split
 from wsaed.corpora.pairs import Pairs
 from wsaed.features import FRONT_ENDS
-from wsaed.tagging import RESAMPLES, rounded
+from wsaed.tagging import RESAMPLES, f1_scores
 
 RESOLUTION = 0.2  # s, of the segment score, as in the public code
 CONTROLS = ("all_silent", "clip_label")
@@ -75,9 +75,7 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
     weights = scoring.bootstrap_weights(test.groups[test.pairs.clip], RESAMPLES, seed)
     scores = {}
     for name, amounts in found.items():
-        by_class, resampled = (scoring.class_f1(amounts, w) for w in (None, weights))
-        scores |= {name: scoring.macro(by_class)[0], f"{name}_class": rounded(by_class)}
-        scores[f"{name}_resampled"] = rounded(scoring.macro(resampled)[0], 4)
+        scores |= f1_scores(name, amounts, weights)
     plain = scoring.event_counts(true, dict(enumerate(validated(0.5))), labels)
     scores["event_f1_validation"] = scoring.macro(scoring.class_f1(plain))[0]
     return scores

@@ -19,8 +19,6 @@ PUBLISHED = table("tsd/published.yaml")
 # (results/calibration/mixed_tsd.csv).
 LEARNING_RATE = 1e-3  # Adam; a tenth of it where a student is trained again (section 5.2)
 SNR = [10, 30]  # dB above the background, the embedded corpus
-KD, AD = 5.0, 0.2  # weights of the distillation (the public code's) and of the domain loss
-ITERATIONS = 3
 # What calibration may look at: the baselines, their training clips, their scores
 TRAINING_SPLITS = conditional.TRAINING
 BASELINES = ("ss", "ws", "b_source", "a_source")
@@ -62,20 +60,14 @@ def systems(p: dict) -> dict[str, dict]:
     """
     base = base_spec(p)
     found = {"ss": student(base, "novel", "strong"), "ws": student(base, "novel", "weak")}
-    chains = {  # iterations: all for table 3 and table 1, one for table 2's comparisons
-        "a": ("base_a", KD, 0, ITERATIONS),
-        "b": ("base_b", KD, AD, ITERATIONS),
-        "b_kd": ("base_b", KD, 0, 1),
-        "b_ad": ("base_b", 0, AD, 1),
-        "b_none": ("base_b", 0, 0, 1),
-    }
-    for name, chain in chains.items():
-        made = algorithm_1(base, *chain, epochs=p["retrain_epochs"])
+    for name, chain in PUBLISHED["chains"].items():
+        made = algorithm_1(base, **chain, epochs=p["retrain_epochs"])
         found |= {f"{name}_{who}": spec for who, spec in made.items()}
     for control in CONTROLS:
         kept = {key: base[key] for key in ("corpus", "front_end")}
         found[control] = {"method": "tsd.scores:control", "control": control} | kept
-    as_long = 2 * p["epochs"] + 2 * ITERATIONS * p["retrain_epochs"]  # as all students of a chain
+    retrained = PUBLISHED["chains"]["b"]["iterations"] * p["retrain_epochs"]
+    as_long = 2 * (p["epochs"] + retrained)  # as all students of a chain
     found["ws_long"] = found["ws"] | {"budget": base["budget"] | {"epochs": as_long}}
     found["a_source"], found["b_source"] = found["a_f_source"], found["b_kd_f_source"]
     if p["corpus"] != "target_sound":  # a user's corpus is not spoilt
