@@ -5,7 +5,6 @@ joint_at_aed/figure_2.ipynb and method.ipynb.
 """
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 
 import numpy as np
 from scipy.ndimage import correlate1d
@@ -39,15 +38,8 @@ def knee_duration(L: np.ndarray) -> float:
     return float(L[: int(above.argmax()) + 1].mean())
 
 
-RULES: MappingProxyType[str, Callable] = MappingProxyType(
-    {
-        "average": np.mean,
-        "median": np.median,
-        "esp": esp_duration,
-        "esp_knee": knee_duration,
-        "none": lambda L: 0.0,
-    }
-)
+RULES = {"average": np.mean, "median": np.median, "esp": esp_duration}
+RULES |= {"esp_knee": knee_duration, "none": lambda L: 0.0}
 
 
 def durations(events: Sequence[Sequence[Event]], labels: Sequence[str]) -> list[np.ndarray]:
@@ -82,13 +74,7 @@ def median_filter(active: np.ndarray, window: int) -> np.ndarray:
 
 
 def detect(
-    frames: np.ndarray,
-    clips: np.ndarray | None,
-    labels: Sequence[str],
-    frames_per_second: float,
-    windows: np.ndarray,
-    threshold: float | np.ndarray = 0.5,
-    passes: int = 2,
+    frames, clips, labels, frames_per_second, windows, threshold=0.5, passes=2
 ) -> list[list[Event]]:
     """Events of every clip from frame probabilities (clips, frames, classes).
 
