@@ -73,10 +73,8 @@ def median_filter(active: np.ndarray, window: int) -> np.ndarray:
     return votes > window // 2
 
 
-def detect(
-    frames, clips, labels, frames_per_second, windows, threshold=0.5, passes=2
-) -> list[list[Event]]:
-    """Events of every clip from frame probabilities (clips, frames, classes).
+def detect(frames, clips, labels, frames_per_second, windows, threshold=0.5, passes=2):
+    """A list of `Event` a clip, from frame probabilities (clips, frames, classes).
 
     clips: (clips, classes) clip probabilities that gate the frames (a class under 0.5 is
     silent), or None for no gate. ``windows``: frames a class, ``threshold`` one or one a class,
@@ -102,10 +100,9 @@ def runs(active: np.ndarray) -> np.ndarray:
     return np.column_stack([track[::2], edge[::2], edge[1::2]])
 
 
-def active_frames(
-    events: Sequence[Sequence[Event]], labels: Sequence[str], frames: int, rate: float
-) -> np.ndarray:
-    """Frame labels (clips, frames, classes) uint8 of events: from int(onset), up to int(offset)."""
+def active_frames(events, labels: Sequence[str], frames: int, rate: float) -> np.ndarray:
+    """Frame labels (clips, frames, classes) uint8 of each clip's events, ``rate`` frames a second:
+    from int(onset), up to int(offset)."""
     index = {label: c for c, label in enumerate(labels)}
     active = np.zeros((len(events), frames, len(labels)), np.uint8)
     for i, clip in enumerate(events):

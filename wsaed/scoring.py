@@ -248,26 +248,23 @@ def _count(keys: Iterable[np.ndarray], files: int, classes: int) -> np.ndarray:
 
 def sed_eval_event(reference: Events, estimated: Events, labels=None, t_collar=0.2, percentage=0.2):
     """`event_f1` by sed_eval itself: optimal matching, ``zero_score`` for an empty output."""
-    from sed_eval.sound_event import EventBasedMetrics
-
     settings = {"t_collar": float(t_collar), "percentage_of_length": float(percentage)}
     settings["event_matching_type"] = "optimal"
-    return _sed_eval(EventBasedMetrics, settings, reference, estimated, labels)
+    return _sed_eval("EventBasedMetrics", settings, reference, estimated, labels)
 
 
 def sed_eval_segment(reference: Events, estimated: Events, labels=None, resolution=1.0):
     """`segment_f1` by sed_eval itself, with ``zero_score`` for an empty output."""
-    from sed_eval.sound_event import SegmentBasedMetrics
-
     settings = {"time_resolution": float(resolution)}
-    return _sed_eval(SegmentBasedMetrics, settings, reference, estimated, labels)
+    return _sed_eval("SegmentBasedMetrics", settings, reference, estimated, labels)
 
 
-def _sed_eval(metrics: type, settings: dict, reference: Events, estimated: Events, labels):
+def _sed_eval(metrics: str, settings: dict, reference: Events, estimated: Events, labels):
     from dcase_util.containers import MetaDataContainer
+    from sed_eval import sound_event
 
     labels = _labels(reference, estimated, labels)
-    metric = metrics(labels, **settings)
+    metric = getattr(sound_event, metrics)(labels, **settings)
     # not all metrics of sed_eval 0.2.1 take it; without it a class never named has no F1 at all
     metric.empty_system_output_handling = "zero_score"
     names = ("event_label", "onset", "offset")

@@ -46,8 +46,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     """
     spec, rows, reasons = PAPERS[paper], [], {}
     for row in spec["preconditions"]:
-        keys = row.keys() & {"of", "over"}
-        links = [("S", key, terms(row[key], spec["column"])) for key in keys]
+        links = [("S", k, terms(row[k], spec["column"])) for k in ("of", "over") if k in row]
         found = {part.name: part for part in _known(df, links, 0.0)}
         if len(found) < len(links) or row.get("unless") in df:
             continue
@@ -82,12 +81,9 @@ def _claim(df, spec: dict, name: str, row: dict) -> Claim:
         ]
     except KeyError as missing:
         return replace(claim, note=f"these results have no {missing.args[0]}")
-    others = [
-        (rule if rule == "by" else "S", *link)
-        for old, columns in spec["beside"].items()
-        for new in columns
-        for rule, *link in _moved(links, old, new)
-    ]
+    moves = [(old, new) for old, columns in spec["beside"].items() for new in columns]
+    others = [link for move in moves for link in _moved(links, *move)]
+    others = [(rule if rule == "by" else "S", *link) for rule, *link in others]
     others += _links(more if isinstance(more, dict) else {"S": more}, column)
     beside, tuned = list(_known(df, others, delta)), [] if tuned == parts else tuned
     return replace(claim, parts=parts, beside=beside, tuned=tuned)

@@ -93,12 +93,10 @@ def tested(rule: str, name: str, d, resampled=None, delta: float = 0.0) -> Part:
         halves = stats.t.ppf(0.95, COUNTS - 1) * np.std(d, ddof=1) / np.sqrt(COUNTS)
         within = (mean - halves > bottom) & (mean + halves < top)
         needed = _first(within | (mean + halves < bottom) | (mean - halves > top))
-    known = rule != "S" or p < LEVEL
-    outcome = "undecided"
-    if known and bottom < low and high < top:
-        outcome = "holds"
-    elif known and (high < bottom or low > top):
-        outcome = "contradicted"
+    inside, outside = bottom < low and high < top, high < bottom or low > top
+    outcome = "holds" if inside else "contradicted" if outside else "undecided"
+    if rule == "S" and not p < LEVEL:
+        outcome = "undecided"
     return Part(name, rule, mean, low, high, p, outcome, n, needed)
 
 

@@ -201,8 +201,7 @@ def gap_closed(df, column: str, system: str) -> Part:
     gap, rows = (ss - ws).mean(), _draws(len(ms), 5000)
     drawn, gaps = (ms - ws)[rows].mean(1), (ss - ws)[rows].mean(1)
     draws = np.divide(drawn, gaps, out=np.zeros_like(drawn), where=gaps > 0) - CLOSED
-    if len(ms) == 1 or not gap > 0:
-        draws = np.array([np.nan])
+    draws = draws if len(ms) > 1 and gap > 0 else np.array([np.nan])
     estimate = (ms - ws).mean() / gap - CLOSED if gap > 0 else np.nan
     part = from_draws("", "share", estimate, draws, len(ms))
     known = tested("S", "", *measured(df, terms("ss - ws", column))).outcome == "holds"
