@@ -22,18 +22,15 @@ READING = (
 
 def page(home: Path) -> str:
     """The report of a results folder: what made it, every artefact, the claims it decides."""
-    parts, frames = [f"# Results: {home.name}\n", f"{READING}\n"], {}
+    parts = [f"# Results: {home.name}\n", f"{READING}\n"]
     every = {paper: runs.read_records(home / paper / runs.RECORDS) for paper in PAPERS}
-    every = {paper: records for paper, records in every.items() if records}
-    frames = {paper: report.frame(records) for paper, records in every.items()}
-    found = claims.judged(frames)
-    for paper, records in every.items():
-        published = PAPERS[paper].PUBLISHED
+    frames = {paper: report.frame(records) for paper, records in every.items() if records}
+    for paper, found in claims.judged(frames).items():
+        records, published = every[paper], PAPERS[paper].PUBLISHED
         parts += [f"## {published['title']}\n", f"{_origin(home / paper, records)}\n"]
         parts += _artefacts(home / paper, records)
-        table = report.claims_table(found[paper])
-        parts += ["### Preconditions\n"]
-        parts += [report.markdown(claims.preconditions(paper, frames[paper])[0]) + "\n"]
+        asked, table = claims.preconditions(paper, frames[paper])[0], report.claims_table(found)
+        parts += ["### Preconditions\n", report.markdown(asked) + "\n"]
         parts += ["### Claims\n", f"{published['legend']}\n"]
         parts += [report.markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n"]
     return "\n".join(parts)
@@ -47,8 +44,8 @@ def _origin(home: Path, records: dict) -> str:
     path, taken = home / "cost.json", {}
     costs = json.loads(path.read_text()) if path.exists() else {}
     for (system, r), record in records.items():
-        seconds = costs.get(f"{system}/{r}", {}).get("seconds", 0)
-        taken[json.dumps([record["spec"], r], sort_keys=True)] = seconds
+        run = json.dumps([record["spec"], r], sort_keys=True)
+        taken[run] = costs.get(f"{system}/{r}", {}).get("seconds", 0)
     return (
         f"Corpus: {corpus['name']}{f' of the recordings `{bank}`' if bank else ''}, {sizes} clips; "
         f"replicates: {many}. Absolute values compare with the paper's only on the paper's corpus. "
@@ -69,9 +66,9 @@ def _artefacts(home: Path, records: dict) -> list[str]:
         parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
         if old & set(systems):
             parts.append("**Stale: older code made this; make it again.**\n")
-        for path in sorted(home.glob(f"{artefact}*.png")):
-            parts.append(f"![{path.stem}]({paper}/{path.name})\n")
-        parts += [path.read_text(encoding="utf-8") for path in sorted(home.glob(f"{artefact}*.md"))]
+        pictures, tables = (sorted(home.glob(f"{artefact}*.{kind}")) for kind in ("png", "md"))
+        parts += [f"![{path.stem}]({paper}/{path.name})\n" for path in pictures]
+        parts += [path.read_text(encoding="utf-8") for path in tables]
     return parts
 
 

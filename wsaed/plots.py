@@ -36,10 +36,8 @@ def changes(df, rows, column: str, against: str, relative: bool = False) -> list
     return [100 * (score - base) / (base if relative else 1) for score, base in pairs]
 
 
-def panels(
-    axes, df, rows: dict, columns: dict, printed=None, against=None, relative=False, shift=0.0
-):
-    """A panel for each of ``columns`` (column -> title), a row for each of ``rows`` from the top.
+def panels(axes, df, rows, columns, printed=None, against=None, relative=False, shift=0.0):
+    """A panel for each of ``columns`` (column -> title), ``rows`` (row -> name) from the top.
 
     printed: column -> {row: the paper's value}; against: the row whose score in the same replicate
     is taken off, from the paper's values too: in points, F1 times 100, or in percent if relative.

@@ -5,7 +5,6 @@ joint_at_aed/figure_2.ipynb and method.ipynb.
 """
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 
 import numpy as np
 from scipy.ndimage import correlate1d
@@ -39,15 +38,8 @@ def knee_duration(L: np.ndarray) -> float:
     return float(L[: int(above.argmax()) + 1].mean())
 
 
-RULES: MappingProxyType[str, Callable] = MappingProxyType(
-    {
-        "average": np.mean,
-        "median": np.median,
-        "esp": esp_duration,
-        "esp_knee": knee_duration,
-        "none": lambda L: 0.0,
-    }
-)
+RULES = {"average": np.mean, "median": np.median, "esp": esp_duration}
+RULES |= {"esp_knee": knee_duration, "none": lambda L: 0.0}
 
 
 def durations(events: Sequence[Sequence[Event]], labels: Sequence[str]) -> list[np.ndarray]:
@@ -81,16 +73,8 @@ def median_filter(active: np.ndarray, window: int) -> np.ndarray:
     return votes > window // 2
 
 
-def detect(
-    frames: np.ndarray,
-    clips: np.ndarray | None,
-    labels: Sequence[str],
-    frames_per_second: float,
-    windows: np.ndarray,
-    threshold: float | np.ndarray = 0.5,
-    passes: int = 2,
-) -> list[list[Event]]:
-    """Events of every clip from frame probabilities (clips, frames, classes).
+def detect(frames, clips, labels, frames_per_second, windows, threshold=0.5, passes=2):
+    """A list of `Event` a clip, from frame probabilities (clips, frames, classes).
 
     clips: (clips, classes) clip probabilities that gate the frames (a class under 0.5 is
     silent), or None for no gate. ``windows``: frames a class, ``threshold`` one or one a class,
@@ -116,10 +100,9 @@ def runs(active: np.ndarray) -> np.ndarray:
     return np.column_stack([track[::2], edge[::2], edge[1::2]])
 
 
-def active_frames(
-    events: Sequence[Sequence[Event]], labels: Sequence[str], frames: int, rate: float
-) -> np.ndarray:
-    """Frame labels (clips, frames, classes) uint8 of events: from int(onset), up to int(offset)."""
+def active_frames(events, labels: Sequence[str], frames: int, rate: float) -> np.ndarray:
+    """Frame labels (clips, frames, classes) uint8 of each clip's events, ``rate`` frames a second:
+    from int(onset), up to int(offset)."""
     index = {label: c for c, label in enumerate(labels)}
     active = np.zeros((len(events), frames, len(labels)), np.uint8)
     for i, clip in enumerate(events):

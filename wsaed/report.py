@@ -9,7 +9,6 @@ import os
 import re
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -50,8 +49,7 @@ def recorded(home: Path, paper: str) -> pd.DataFrame:
 def frame(records: dict) -> pd.DataFrame:
     """{(system, replicate): record} as a frame of scores; attrs: "bank", a name, and "corpus"."""
     df = pd.DataFrame.from_dict({k: r["scores"] for k, r in records.items()}, orient="index")
-    keys = [*zip(*records, strict=True)] or [(), ()]
-    df.index = pd.MultiIndex.from_arrays(keys, names=["system", "replicate"])
+    df.index = pd.MultiIndex.from_tuples([*records], names=["system", "replicate"])
     df = df.sort_index()
     corpora = [r["spec"]["corpus"] for r in records.values() if "corpus" in r.get("spec", {})]
     df.attrs["corpus"] = corpora[0] if corpora else {}
@@ -198,10 +196,10 @@ def markdown(df: pd.DataFrame) -> str:
 def style() -> None:
     """The house style of every figure and table."""
     pd.set_option("display.max_colwidth", None)
-    sns.set_theme("notebook", "whitegrid", "colorblind")
     settings = {"figure.dpi": 110, "savefig.bbox": "tight", "svg.hashsalt": "wsaed"}
     settings |= {"axes.spines.top": False, "axes.spines.right": False}
-    mpl.rcParams.update(settings | {"axes.titlesize": "medium", "legend.frameon": False})
+    settings |= {"axes.titlesize": "medium", "legend.frameon": False}
+    sns.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
 
 
 # Claims in words
@@ -248,8 +246,8 @@ def beside_table(found: list[rules.Claim]) -> pd.DataFrame:
     for c in found:
         for part in (part for part in c.tuned + c.beside if part not in c.parts):
             level = "" if np.isnan(part.low) else 90 if part.rule in ("E", "NI") else 95
-            numbers = part.estimate, part.low, part.high, level, part.replicates
-            rows.append((c.name, part.name, *numbers))
+            interval = part.low, part.high, level
+            rows.append((c.name, part.name, part.estimate, *interval, part.replicates))
     heads = ["id", "beside it", "estimate", "low", "high", "interval, %", "replicates"]
     return pd.DataFrame(rows, columns=heads).round(4)
 
@@ -262,10 +260,8 @@ def answer(claim: rules.Claim) -> str:
 
 def verdict_line(found: list[rules.Claim]) -> str:
     """One sentence a claim: what it says and the verdict, with its reason."""
-    notes = (f" ({c.note})" if c.note else "" for c in found)
-    return "\n".join(
-        f"{c.name}, {c.text}: {answer(c)}{note}." for c, note in zip(found, notes, strict=True)
-    )
+    lines = (f"{c.name}, {c.text}: {answer(c)}" + f" ({c.note})" * bool(c.note) for c in found)
+    return "\n".join(f"{line}." for line in lines)
 
 
 def conclusion(paper: str, results_name: str = "evidence") -> str:
@@ -274,10 +270,9 @@ def conclusion(paper: str, results_name: str = "evidence") -> str:
     frames = {name: recorded(home, name) for name in PAPERS}
     if frames[paper].empty:
         return "No evidence records are committed yet, so there is nothing to conclude."
-    asked = [
-        f"{row.precondition}: {row.measured:.2f}"
-        + (f", needed {row.needed}: {'met' if row.met else 'not met'}" if row.needed else "")
-        for row in judging.preconditions(paper, frames[paper])[0].itertuples()
-    ]
+    lines = []
+    for row in judging.preconditions(paper, frames[paper])[0].itertuples():
+        needed = f", needed {row.needed}: {'met' if row.met else 'not met'}" if row.needed else ""
+        lines.append(f"{row.precondition}: {row.measured:.2f}{needed}")
     found = judging.judged(frames)[paper]
-    return "\n".join([*asked, *(f"{c.name:4} {answer(c):18} {c.text}" for c in found)])
+    return "\n".join([*lines, *(f"{c.name:4} {answer(c):18} {c.text}" for c in found)])

@@ -75,10 +75,8 @@ def _by_class(one: Callable, labels, probabilities, weights) -> np.ndarray:
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     if labels.ndim != 2 or labels.shape != probabilities.shape:
-        raise ValueError(
-            f"labels {labels.shape} and probabilities {probabilities.shape} "
-            "must both be (clips, classes)"
-        )
+        shapes = f"labels {labels.shape} and probabilities {probabilities.shape}"
+        raise ValueError(f"{shapes} must both be (clips, classes)")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 or 1; pass the annotation, not a soft target")
     if not np.isfinite(probabilities).all():
@@ -206,26 +204,21 @@ def event_counts(reference: Events, estimated: Events, labels, t_collar=0.2, per
     hit &= np.abs(offset - theirs[j, 2]) <= np.maximum(t_collar, percentage * (offset - onset))
     graph = coo_array((hit[hit], (i[hit], j[hit])), shape=(len(ours), len(theirs)))
     paired = maximum_bipartite_matching(graph.tocsr(), perm_type="column") >= 0
-    columns = ours[paired, 0], ours[:, 0], theirs[:, 0]
-    return _count(columns, (1, 1, 1), len(reference), len(labels))
+    return _count((ours[paired, 0], ours[:, 0], theirs[:, 0]), len(reference), len(labels))
 
 
 def segment_counts(reference: Events, estimated: Events, labels, resolution=1.0) -> np.ndarray:
     """What `segment_f1` counts, a file: (files, classes, 3) active segments: both, either one."""
-    tables = [_table(events, reference, labels) for events in (reference, estimated)]
-    keys, row = np.unique(np.concatenate([t[:, 0] for t in tables]), return_inverse=True)
-    rows = np.split(row, [len(tables[0])])
-    spans = [(np.floor(t[:, 1] / resolution), np.ceil(t[:, 2] / resolution)) for t in tables]
-    length = int(max((off.max(initial=0) for _, off in spans), default=0)) + 1
-    active = []
-    for mine, (onset, offset) in zip(rows, spans, strict=True):
-        steps = np.zeros((len(keys), length), np.int32)
-        np.add.at(steps, (mine, onset.astype(int)), 1)
-        np.add.at(steps, (mine, offset.astype(int)), -1)
-        active.append(np.cumsum(steps, axis=1) > 0)
-    both = (active[0] & active[1]).sum(axis=1)
-    amounts = both, active[0].sum(axis=1), active[1].sum(axis=1)
-    return _count((keys,) * 3, amounts, len(reference), len(labels))
+    found = []
+    for events in (reference, estimated):
+        key, onset, offset = _table(events, reference, labels).T
+        first = np.floor(onset / resolution).astype(int)
+        length = np.ceil(offset / resolution).astype(int) - first
+        step = np.arange(length.sum()) + np.repeat(first - length.cumsum() + length, length)
+        # file and class, and the segment, as one complex number: such numbers sort by both
+        found.append(np.unique(np.repeat(key, length) + 1j * step))
+    both = np.intersect1d(*found, assume_unique=True)
+    return _count([one.real for one in (both, *found)], len(reference), len(labels))
 
 
 def _labels(reference: Events, estimated: Events, labels: Iterable[str] | None) -> list[str]:
@@ -249,35 +242,31 @@ def _table(events: Events, files: Iterable[str], labels: Sequence[str]) -> np.nd
     return np.array(rows, float).reshape(-1, 3)
 
 
-def _count(keys, amounts, files: int, classes: int) -> np.ndarray:
-    out = np.zeros((3, files * classes), np.int64)
-    for row, key, amount in zip(out, keys, amounts, strict=True):
-        np.add.at(row, key.astype(int), amount)
-    return np.moveaxis(out.reshape(3, files, classes), 0, -1)
+def _count(keys: Iterable[np.ndarray], files: int, classes: int) -> np.ndarray:
+    """(files, classes, 3): how often each number of a file and class stands in three arrays."""
+    counts = [np.bincount(one.astype(int), minlength=files * classes) for one in keys]
+    return np.stack(counts, axis=-1).reshape(files, classes, 3)
 
 
 def sed_eval_event(reference: Events, estimated: Events, labels=None, t_collar=0.2, percentage=0.2):
     """`event_f1` by sed_eval itself: optimal matching, ``zero_score`` for an empty output."""
-    from sed_eval.sound_event import EventBasedMetrics
-
     settings = {"t_collar": float(t_collar), "percentage_of_length": float(percentage)}
     settings["event_matching_type"] = "optimal"
-    return _sed_eval(EventBasedMetrics, settings, reference, estimated, labels)
+    return _sed_eval("EventBasedMetrics", settings, reference, estimated, labels)
 
 
 def sed_eval_segment(reference: Events, estimated: Events, labels=None, resolution=1.0):
     """`segment_f1` by sed_eval itself, with ``zero_score`` for an empty output."""
-    from sed_eval.sound_event import SegmentBasedMetrics
-
     settings = {"time_resolution": float(resolution)}
-    return _sed_eval(SegmentBasedMetrics, settings, reference, estimated, labels)
+    return _sed_eval("SegmentBasedMetrics", settings, reference, estimated, labels)
 
 
-def _sed_eval(metrics: type, settings: dict, reference: Events, estimated: Events, labels):
+def _sed_eval(metrics: str, settings: dict, reference: Events, estimated: Events, labels):
     from dcase_util.containers import MetaDataContainer
+    from sed_eval import sound_event
 
     labels = _labels(reference, estimated, labels)
-    metric = metrics(labels, **settings)
+    metric = getattr(sound_event, metrics)(labels, **settings)
     # not all metrics of sed_eval 0.2.1 take it; without it a class never named has no F1 at all
     metric.empty_system_output_handling = "zero_score"
     names = ("event_label", "onset", "offset")
@@ -325,23 +314,12 @@ def psds(reference: Events, frames: np.ndarray, labels: Sequence[str], seconds: 
     kept = [c for c, label in enumerate(labels) if label in named]
     times = np.linspace(0, seconds, frames.shape[1] + 1)
     rounded = np.round(frames[:, :, kept].astype(float), 3)
-    columns = [labels[c] for c in kept]
-    return float(
-        intersection_based.psds(
-            scores={
-                file: _writable(create_score_dataframe(p, times, columns))
-                for file, p in zip(reference, rounded, strict=True)
-            },
-            ground_truth={f: [(e[1], e[2], e[0]) for e in es] for f, es in reference.items()},
-            audio_durations=dict.fromkeys(reference, seconds),
-            dtc_threshold=0.7,
-            gtc_threshold=0.7,
-            cttc_threshold=None,
-            alpha_ct=0,
-            alpha_st=1,
-            max_efpr=100,
-        )[0]
-    )
+    tables = [create_score_dataframe(p, times, [labels[c] for c in kept]) for p in rounded]
+    scores = dict(zip(reference, map(_writable, tables), strict=True))
+    truth = {f: [(e[1], e[2], e[0]) for e in es] for f, es in reference.items()}
+    scenario = dict(dtc_threshold=0.7, gtc_threshold=0.7, alpha_ct=0, alpha_st=1, max_efpr=100)
+    lengths = dict.fromkeys(reference, seconds)
+    return float(intersection_based.psds(scores, truth, lengths, **scenario)[0])
 
 
 def _writable(frame):

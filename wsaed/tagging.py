@@ -23,18 +23,15 @@ def tagging_scores(split: Split, probabilities: np.ndarray, seed: int) -> dict:
     for kind, labels in (("noisy", split.clip_labels), ("clean", split.clean_labels)):
         if labels is None:
             continue
-        ap, auc = (f(labels, probabilities) for f in METRICS)
-        scores[f"map_{kind}"], scores[f"skipped_{kind}"] = scoring.macro(ap)
-        scores[f"mauc_{kind}"], _ = scoring.macro(auc)
-        scores[f"dprime_{kind}"] = float(scoring.d_prime(scores[f"mauc_{kind}"]))
-        scores[f"ap_{kind}"], scores[f"auc_{kind}"] = rounded(ap), rounded(auc)
-        for name, metric in zip(("map", "mauc"), METRICS, strict=True):
+        # AP last: the classes that it skips are those without positives
+        for name, metric in (("auc", scoring.roc_auc), ("ap", scoring.average_precision)):
+            mean, by_class = f"m{name}_{kind}", metric(labels, probabilities)
+            scores[mean], scores[f"skipped_{kind}"] = scoring.macro(by_class)
+            scores[f"{name}_{kind}"] = rounded(by_class)
             resampled = metric(labels, probabilities, weights)
-            scores[f"{name}_{kind}_resampled"] = rounded(np.nanmean(resampled, 1))
+            scores[f"{mean}_resampled"] = rounded(np.nanmean(resampled, 1))
+        scores[f"dprime_{kind}"] = float(scoring.d_prime(scores[f"mauc_{kind}"]))
     return scores
-
-
-METRICS = (scoring.average_precision, scoring.roc_auc)
 
 
 def rounded(values, digits: int = 5) -> list[float | None]:
@@ -66,7 +63,7 @@ def missing_positive_auc(split: Split, outputs: np.ndarray) -> float:
         unlabelled = split.clip_labels[:, c] < 0.5
         truth = split.clean_labels[unlabelled, c : c + 1]
         aucs.append(scoring.roc_auc(truth, outputs[unlabelled, c : c + 1])[0])
-    return scoring.macro(np.array(aucs))[0] if np.isfinite(aucs).any() else float("nan")
+    return scoring.macro(aucs)[0]
 
 
 def training_quality(corpus: Corpus, outputs: np.ndarray, target: np.ndarray) -> dict:
@@ -74,10 +71,9 @@ def training_quality(corpus: Corpus, outputs: np.ndarray, target: np.ndarray) ->
     split = corpus["train"]
     scores = {"train_map_noisy": map_of(split.clip_labels, outputs)}
     if split.clean_labels is not None:
-        scores["train_map_clean"] = map_of(split.clean_labels, outputs)
-        scores["train_missing_auc"] = missing_positive_auc(split, outputs)
-        scores["target_map_clean"] = map_of(split.clean_labels, target)
-        scores["target_missing_auc"] = missing_positive_auc(split, target)
+        for name, given in (("train", outputs), ("target", target)):
+            scores[f"{name}_map_clean"] = map_of(split.clean_labels, given)
+            scores[f"{name}_missing_auc"] = missing_positive_auc(split, given)
     return scores
 
 

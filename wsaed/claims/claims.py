@@ -36,14 +36,7 @@ def claims(paper: str, df: pd.DataFrame) -> list[Claim]:
 
     A claim that compares a system which ``df`` lacks has no parts, and its note says so.
     """
-    found = []
-    for name, row in PAPERS[paper]["claims"].items():
-        told = name, row["place"], row["text"]
-        try:
-            found.append(Claim(*told, *_computed(df, PAPERS[paper], row)))
-        except KeyError as missing:
-            found.append(Claim(*told, [], note=f"these results have no {missing.args[0]}"))
-    return found
+    return [_claim(df, PAPERS[paper], *claim) for claim in PAPERS[paper]["claims"].items()]
 
 
 def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -53,8 +46,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     """
     spec, rows, reasons = PAPERS[paper], [], {}
     for row in spec["preconditions"]:
-        keys = row.keys() & {"of", "over"}
-        links = [("S", key, terms(row[key], spec["column"])) for key in keys]
+        links = [("S", k, terms(row[k], spec["column"])) for k in ("of", "over") if k in row]
         found = {part.name: part for part in _known(df, links, 0.0)}
         if len(found) < len(links) or row.get("unless") in df:
             continue
@@ -76,34 +68,33 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     return asked, {name: "; ".join(why) for name, why in reasons.items()}
 
 
-def _computed(df, spec: dict, row: dict) -> tuple[list[Part], list[Part], list[Part]]:
-    """A claim's (parts, parts beside, parts at tuned thresholds); KeyError of what is missing."""
+def _claim(df, spec: dict, name: str, row: dict) -> Claim:
+    """A claim with its parts, those beside it and those at tuned thresholds."""
     column, delta, more = row.get("column", spec["column"]), spec["delta"], row.get("more", [])
-    links = _links(row, column)
-    parts = [_part(df, delta, *link) for link in links]
-    others = [
-        (rule if rule == "by" else "S", *link)
-        for old, columns in spec["beside"].items()
-        for new in columns
-        for rule, *link in _moved(links, old, new)
-    ]
-    others += _links(more if isinstance(more, dict) else {"S": more}, column)
+    links, claim = [*_links(row, column)], Claim(name, row["place"], row["text"], [])
     old, new = spec.get("tuned", ("", ""))
-    tuned = [
-        next((_part(df, delta, *again) for again in _moved([link], old, new)), part)
-        for link, part in zip(links, parts, strict=True)
-    ]
-    return parts, list(_known(df, others, delta)), [] if tuned == parts else tuned
+    try:
+        parts = [_part(df, delta, *link) for link in links]
+        tuned = [
+            next((_part(df, delta, *again) for again in _moved([link], old, new)), part)
+            for link, part in zip(links, parts, strict=True)
+        ]
+    except KeyError as missing:
+        return replace(claim, note=f"these results have no {missing.args[0]}")
+    moves = [(old, new) for old, columns in spec["beside"].items() for new in columns]
+    others = [link for move in moves for link in _moved(links, *move)]
+    others = [(rule if rule == "by" else "S", *link) for rule, *link in others]
+    others += _links(more if isinstance(more, dict) else {"S": more}, column)
+    beside, tuned = list(_known(df, others, delta)), [] if tuned == parts else tuned
+    return replace(claim, parts=parts, beside=beside, tuned=tuned)
 
 
-def _links(row: dict, column: str) -> list[tuple]:
-    found = []
+def _links(row: dict, column: str) -> Iterator[tuple]:
     for rule in ("S", "E", "NI", "by"):
         for one in row.get(rule, []):
             ((name, text),) = one.items() if isinstance(one, dict) else [(one, one)]
             of = [(*text.split(), column)] if rule == "by" else terms(text, column)
-            found.append((rule, name, of))
-    return found
+            yield rule, name, of
 
 
 def _moved(links, old: str, new: str) -> Iterator[tuple]:

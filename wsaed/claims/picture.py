@@ -25,10 +25,8 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
     links = [max(len(c.parts) for c in row) for row in zip(*found.values(), strict=True)]
     heights = np.maximum(1.0, 0.2 * len(names) * np.array(links))
     rows = np.cumsum(heights) - heights / 2
-    size, widths = (13, 1.2 + 0.5 * heights.sum()), [len(names), 8]
-    fig, (tiles, axis) = plt.subplots(
-        1, 2, figsize=size, sharey=True, width_ratios=widths, layout="constrained"
-    )
+    shape = dict(figsize=(13, 1.2 + 0.5 * heights.sum()), width_ratios=[len(names), 8])
+    fig, (tiles, axis) = plt.subplots(1, 2, sharey=True, layout="constrained", **shape)
     small = dict(transform=axis.get_yaxis_transform(), va="center", size=8, color="0.3")
     for column, judged in enumerate(found.values()):
         for row, height, c in zip(rows, heights, judged, strict=True):
@@ -37,10 +35,10 @@ def of_paper(paper: str, found: dict[str, list[Claim]]):
             places = row + shift.reshape(-1, len(names))  # (links, sets)
             for part, y in zip(c.parts, places, strict=True):
                 said = VERDICTS[part.outcome] if c.verdict in VERDICTS.values() else c.verdict
-                color = COLORS.get(said, GREY)
-                style = dict(color=color, mfc=None if column == 0 else "white", ms=6)
+                color, fill = COLORS.get(said, GREY), None if column == 0 else "white"
+                sign = "s" if part.rule == "E" else "o"
                 axis.plot([part.low, part.high], [y[column]] * 2, color=color, lw=2)
-                axis.plot(part.estimate, y[column], "s" if part.rule == "E" else "o", **style)
+                axis.plot(part.estimate, y[column], sign, color=color, mfc=fill, ms=6)
                 if column == 0 and len(c.parts) > 2:
                     axis.text(1.01, y.mean(), part.name, **small)
     tiles.set_yticks(rows, [f"{c.name}  {c.text}" for c in found[names[0]]])
@@ -73,9 +71,8 @@ def overview(judged: dict[str, dict[str, list[Claim]]], sets: list[str], titles:
     for verdict, sign in (SIGNS | {"no verdict yet": "·"}).items():
         ax.plot([], [], "s", ms=12, color=COLORS.get(verdict, GREY), label=f"{sign} {verdict}")
     fig.legend(loc="outside lower center", ncols=len(SIGNS) + 1)
-    ax.set(xlim=(-0.6, most - 0.4), ylim=(len(judged) - 0.4, -0.65), xticks=[])
+    ax.set(xlim=(-0.6, most - 0.4), ylim=(len(judged) - 0.4, -0.65), xticks=[], frame_on=False)
     ax.grid(False)
-    ax.set_frame_on(False)
     return fig
 
 

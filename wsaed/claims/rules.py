@@ -17,7 +17,6 @@ COUNTS = np.arange(2, 1001)  # the replicates that one may think of
 # What a claim reads whose links, taken together, hold, are contradicted or undecided
 VERDICTS = {"holds": "reproduced", "contradicted": "opposite", "undecided": "open"}
 UNTESTABLE = "not testable here"
-AT_HALF = "at 0.5 only"  # the note of a verdict that tuned thresholds do not bear out
 
 
 @dataclass(frozen=True)
@@ -94,12 +93,10 @@ def tested(rule: str, name: str, d, resampled=None, delta: float = 0.0) -> Part:
         halves = stats.t.ppf(0.95, COUNTS - 1) * np.std(d, ddof=1) / np.sqrt(COUNTS)
         within = (mean - halves > bottom) & (mean + halves < top)
         needed = _first(within | (mean + halves < bottom) | (mean - halves > top))
-    known = rule != "S" or p < LEVEL
-    outcome = "undecided"
-    if known and bottom < low and high < top:
-        outcome = "holds"
-    elif known and (high < bottom or low > top):
-        outcome = "contradicted"
+    inside, outside = bottom < low and high < top, high < bottom or low > top
+    outcome = "holds" if inside else "contradicted" if outside else "undecided"
+    if rule == "S" and not p < LEVEL:
+        outcome = "undecided"
     return Part(name, rule, mean, low, high, p, outcome, n, needed)
 
 
@@ -128,15 +125,13 @@ def decide(claims: list[Claim], failed: dict[str, str] | None = None) -> list[Cl
 
     ``failed`` maps a claim's name to the precondition that failed; such claims read "not testable
     here" and take no part in the correction. A verdict whose claim has parts at tuned thresholds
-    gets the note `AT_HALF` where those parts alone do not give the same one, an open or untestable
-    one what they give.
+    gets the note "at 0.5 only" where those parts alone do not give the same one, an open or
+    untestable one what they give.
     """
     failed = failed or {}
-    counted = [c for c in claims if c.name not in failed and _countable(c)]
-    adjusted = {}
-    if counted:
-        values = stats.false_discovery_control([claim_p(c)[0] for c in counted])
-        adjusted = {c.name: p for c, p in zip(counted, values, strict=True)}
+    counted = {c.name: claim_p(c)[0] for c in claims if c.name not in failed and _countable(c)}
+    values = stats.false_discovery_control([*counted.values()]) if counted else []
+    adjusted = dict(zip(counted, values, strict=True))
     return [_decided(c, failed.get(c.name, ""), adjusted.get(c.name)) for c in claims]
 
 
@@ -169,9 +164,8 @@ def _together(claim: Claim) -> tuple[str, str]:
     """(outcome of a claim's links before the correction over all claims, what to note of it)."""
     if against := claim_p(claim)[1]:
         return "contradicted", against
-    if all(part.outcome == "holds" for part in claim.parts):
-        return "holds", ""
-    return "undecided", _why_undecided(claim)
+    held = all(part.outcome == "holds" for part in claim.parts)
+    return ("holds", "") if held else ("undecided", _why_undecided(claim))
 
 
 def _decided(claim: Claim, reason: str, p: float | None) -> Claim:
@@ -185,14 +179,12 @@ def _decided(claim: Claim, reason: str, p: float | None) -> Claim:
     outcome, note = _together(claim)
     if p is not None and outcome != "undecided" and p >= LEVEL:
         outcome, note = "undecided", f"p = {p:.3f} among all the claims"
-    verdict = UNTESTABLE if reason else VERDICTS[outcome]
-    notes = [reason or note]
-    if claim.tuned:
-        tuned = VERDICTS[_together(replace(claim, parts=claim.tuned))[0]]
-        if tuned != verdict:
-            judged = verdict in (VERDICTS["holds"], VERDICTS["contradicted"])
-            notes.append(AT_HALF if judged else f"{tuned} at tuned thresholds")
-    return replace(claim, verdict=verdict, note="; ".join(filter(None, notes)))
+    verdict, beside = UNTESTABLE if reason else VERDICTS[outcome], ""
+    tuned = VERDICTS[_together(replace(claim, parts=claim.tuned or claim.parts))[0]]
+    if claim.tuned and tuned != verdict:
+        judged = verdict in (VERDICTS["holds"], VERDICTS["contradicted"])
+        beside = "at 0.5 only" if judged else f"{tuned} at tuned thresholds"
+    return replace(claim, verdict=verdict, note="; ".join(filter(None, (reason or note, beside))))
 
 
 def _why_undecided(claim: Claim) -> str:
@@ -210,16 +202,15 @@ def _why_undecided(claim: Claim) -> str:
         turned = [p for p in more if p.needed and (p.estimate < 0 if p.rule == "S" else p.p > 0.5)]
     if turned:
         part = min(turned, key=_against)
-        siblings = sum(_against(other) >= _against(part) for other in claim.parts)
-        needed = part.needed
+        needed, siblings = part.needed, sum(_against(p) >= _against(part) for p in claim.parts)
         if part.rule == "S":
             needed = replicates_needed(part.p, part.replicates, LEVEL / siblings)
         if needed:
             return f"the observed spread would need {needed} replicates, to show the opposite"
     if more:
-        needed = max(part.needed or np.inf for part in more)
-        count = "more than 1000" if needed == np.inf else needed
-        return f"the observed spread would need {count} replicates"
+        known = all(part.needed for part in more)
+        needed = max(part.needed for part in more) if known else "more than 1000"
+        return f"the observed spread would need {needed} replicates"
     if len(counted) < len(left):
         return "how many replicates it would need is unknown"
     return "the choice of test clips leaves the sign open"

@@ -56,11 +56,10 @@ def scores(df: pd.DataFrame, *sides: tuple[str, str]) -> list[np.ndarray]:
     both = pd.concat([df.loc[side] for side in sides], axis=1, join="inner").sort_index()
     if both.empty:
         raise KeyError("replicate that all systems have")
-    columns = [both.iloc[:, k] for k in range(len(sides))]
-    for (_, name), column in zip(sides, columns, strict=True):
+    for name, column in both.items():
         if column.dtype == object and column.isna().any():
             raise KeyError(f"{name} of every replicate")
-    return [np.array(column.to_list(), float) for column in columns]
+    return [np.array(column.to_list(), float) for _, column in both.items()]
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -143,9 +142,9 @@ def class_counts(df, system: str, column: str = "ap_noisy") -> dict[str, int]:
     """S14: classes by the relative change of their mean AP over replicates."""
     base, gain = (x.mean(0) for x in class_gains(df, system, column=column))
     relative = np.divide(gain, base, where=base > 0, out=np.zeros_like(base))
-    found = {"improve": relative > 0, "gain over 20 %": relative > 0.2}
-    found |= {"lose over 10 %": relative < -0.1}
-    return {"classes": len(relative)} | {name: int(which.sum()) for name, which in found.items()}
+    counts = len(relative), sum(relative > 0), sum(relative > 0.2), sum(relative < -0.1)
+    names = "classes", "improve", "gain over 20 %", "lose over 10 %"
+    return dict(zip(names, map(int, counts), strict=True))
 
 
 def sign_of_changes(df, column: str, system: str) -> Part:
@@ -170,8 +169,7 @@ def durations() -> np.ndarray:
     Of the quantiles that the project keeps, up to a tenth above the means of the events.
     """
     known = table("corpora/desed.yaml")
-    quantiles = known["clean"]["seconds"].values()
-    return np.array([np.trapezoid(q, known["probabilities"]) for q in quantiles])
+    return np.trapezoid([*known["clean"]["seconds"].values()], known["probabilities"])
 
 
 def gain_where_short(df, column: str, system: str) -> Part:
@@ -180,10 +178,9 @@ def gain_where_short(df, column: str, system: str) -> Part:
     Gains are means over replicates; the bootstrap draws replicates and classes. A bank's classes
     last as long as in its own strong clips.
     """
-    columns = (f"{column}_class", f"{column.replace('_average', '_esp')}_class")
-    before, after = scores(df, *((system, name) for name in columns))
-    gain, rng = after - before, np.random.default_rng(0)
-    bank = df.attrs.get("bank")
+    esp = column.replace("_average", "_esp")
+    before, after = scores(df, (system, f"{column}_class"), (system, f"{esp}_class"))
+    gain, rng, bank = after - before, np.random.default_rng(0), df.attrs.get("bank")
     seconds = scores(df, (system, "seconds_class"))[0].mean(0) if bank else durations()
     if not (np.isfinite(gain).all() and np.isfinite(seconds).all()):
         raise KeyError("score or duration of some class")
@@ -200,12 +197,11 @@ def gap_closed(df, column: str, system: str) -> Part:
     they do not on average, there is no share. Where they do not by rule S, it is open, whatever
     its draws.
     """
-    ms, ws, ss = scores(df, *((name, column) for name in (system, "ws", "ss")))
+    ms, ws, ss = scores(df, (system, column), ("ws", column), ("ss", column))
     gap, rows = (ss - ws).mean(), _draws(len(ms), 5000)
     drawn, gaps = (ms - ws)[rows].mean(1), (ss - ws)[rows].mean(1)
     draws = np.divide(drawn, gaps, out=np.zeros_like(drawn), where=gaps > 0) - CLOSED
-    if len(ms) == 1 or not gap > 0:
-        draws = np.array([np.nan])
+    draws = draws if len(ms) > 1 and gap > 0 else np.array([np.nan])
     estimate = (ms - ws).mean() / gap - CLOSED if gap > 0 else np.nan
     part = from_draws("", "share", estimate, draws, len(ms))
     known = tested("S", "", *measured(df, terms("ss - ws", column))).outcome == "holds"
