@@ -14,11 +14,6 @@ from wsaed.secost.systems import PUBLISHED
 PRINTED = PUBLISHED["table_1"]
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def fitted(**settings):
     net = rivals.EmbeddingAttention(7, width=0.125, **settings)
     net.fit_stand_in(torch.randn(20, 200, 64))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REAL, needs_real
+from conftest import REAL, needs_real, refused
 
 from wsaed.corpora import desed, load, shapes, soundscapes
 from wsaed.corpora.scenes import GAP
@@ -306,9 +306,8 @@ def test_statistics_are_those_of_the_files(table, file):
     ],
 )
 def test_a_bad_spec_gets_one_line(spec, says):
-    with pytest.raises(ValueError, match=says) as error:
+    with refused(says):
         load({"name": "soundscapes", **spec}, 0)
-    assert "\n" not in str(error.value)
 
 
 def roles(count: int) -> dict[str, set]:
