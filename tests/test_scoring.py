@@ -65,15 +65,15 @@ def test_a_weight_is_a_repetition(ours, theirs):
         np.testing.assert_allclose(row, ours(labels, probabilities, weight), **EXACT)
 
 
-@pytest.mark.parametrize(
-    ("labels", "probabilities", "weights", "says"),
-    [
-        (np.ones((4, 2)), np.ones((4, 3)), None, "clips, classes"),
-        (np.full((4, 2), 0.5), np.ones((4, 2)), None, "0 or 1"),
-        (np.ones((4, 2)), np.full((4, 2), np.nan), None, "clip 0"),
-        (np.ones((4, 2)), np.ones((4, 2)), np.ones(3), "weights"),
-    ],
-)
+BAD = [
+    (np.ones((4, 2)), np.ones((4, 3)), None, "clips, classes"),
+    (np.full((4, 2), 0.5), np.ones((4, 2)), None, "0 or 1"),
+    (np.ones((4, 2)), np.full((4, 2), np.nan), None, "clip 0"),
+    (np.ones((4, 2)), np.ones((4, 2)), np.ones(3), "weights"),
+]
+
+
+@pytest.mark.parametrize("labels, probabilities, weights, says", BAD)
 def test_bad_input_is_named(labels, probabilities, weights, says):
     with refused(says):
         scoring.average_precision(labels, probabilities, weights)

@@ -265,32 +265,29 @@ def test_equation_7_takes_soft_labels_of_a_guide_in_eval_mode_times_the_clip_lab
 # Specs
 
 
+STUDENTS = """start, guide, data, labels, weights of distillation and domain loss, learning rate
+f_source - - base_b strong 0 0.2 2e-3
+w_source - f_source base_b weak 5 0.2 2e-3
+w_1 w_source - novel weak 0 0 2e-4
+f_1 f_source w_1 novel pseudo 0 0 2e-4
+w_2 w_1 f_1 novel weak 5 0 2e-4
+f_2 f_1 w_2 novel pseudo 0 0 2e-4
+w_3 w_2 f_2 novel weak 5 0 2e-4
+f_3 f_2 w_3 novel pseudo 0 0 2e-4"""
+
+
 def test_algorithm_1_names_each_student_its_start_and_its_guide():
     found = algorithm_1(BASE, "base_b", 5.0, 0.2, 3)
-    wired = {  # start, guide
-        "f_source": (None, None),
-        "w_source": (None, "f_source"),
-        "w_1": ("w_source", None),
-        "f_1": ("f_source", "w_1"),
-        "w_2": ("w_1", "f_1"),
-        "f_2": ("f_1", "w_2"),
-        "w_3": ("w_2", "f_2"),
-        "f_3": ("f_2", "w_3"),
-    }
-    assert list(found) == list(wired)
-    for name, spec in found.items():
+    for (name, spec), line in zip(found.items(), STUDENTS.splitlines()[1:], strict=True):
         method.check(spec)
-        for role, other in zip(("start", "guide"), wired[name], strict=True):
-            taken = None if spec[role] is None else spec["teachers"][spec[role]]
-            assert taken == (other and found[other])
+        wanted, *others, data, labels, kd, ad, rate = line.split()
+        rows = [spec["start"], spec["guide"]]
+        taken = [None if row is None else spec["teachers"][row] for row in rows]
+        assert (name, taken) == (wanted, [found.get(other) for other in others])
         assert spec["teachers"][0] == TAGGER
-        first = name.endswith("source")
-        assert spec["data"] == ("base_b" if first else "novel")
-        assert spec["labels"] == ("weak" if name[0] == "w" else "strong" if first else "pseudo")
-        assert spec["kd"] == (5.0 if name in ("w_source", "w_2", "w_3") else 0)
-        assert spec["ad"] == (0.2 if first else 0)
-        assert spec["budget"]["learning_rate"] == pytest.approx(2e-3 if first else 2e-4)
-        assert spec["budget"]["epochs"] == 2
+        assert (spec["data"], spec["labels"]) == (data, labels)
+        assert (spec["kd"], spec["ad"]) == (float(kd), float(ad))
+        assert spec["budget"] == BUDGET | {"learning_rate": pytest.approx(float(rate))}
     assert found["f_source"]["draw"] != found["w_source"]["draw"]
     assert json.loads(json.dumps(found)) == found
 
@@ -307,22 +304,22 @@ def test_algorithm_1_without_one_of_its_parts():
     assert again["w_source"]["budget"] == BUDGET
 
 
-@pytest.mark.parametrize(
-    "spec, complaint",
-    [
-        (student(BASE, "base_a", "hard"), "labels must be one of"),
-        (student(BASE, "train", "weak"), "data must be one of"),
-        (student(BASE, "base_a", "weak", kd=1.0), "needs an f_student as guide"),
-        (student(BASE, "base_a", "weak", guide=W, kd=1.0), "needs an f_student as guide"),
-        (student(BASE, "base_a", "weak", guide=F), "needs an f_student as guide"),
-        (student(BASE, "base_a", "strong", kd=1.0), "needs an f_student as guide"),
-        (student(BASE, "novel", "pseudo"), "pseudo labels a w_student"),
-        (student(BASE, "novel", "pseudo", guide=F), "pseudo labels a w_student"),
-        (student(BASE, "novel", "weak", ad=0.2), "data must be a base"),
-        (student(BASE, "novel", "weak", errors={"kind": "flip"}), "errors are for strong"),
-        (student({**BASE, "net": {"name": "other"}}, "novel", "weak", start=F), "net differs"),
-    ],
-)
+CONTRADICTIONS = [
+    (student(BASE, "base_a", "hard"), "labels must be one of"),
+    (student(BASE, "train", "weak"), "data must be one of"),
+    (student(BASE, "base_a", "weak", kd=1.0), "needs an f_student as guide"),
+    (student(BASE, "base_a", "weak", guide=W, kd=1.0), "needs an f_student as guide"),
+    (student(BASE, "base_a", "weak", guide=F), "needs an f_student as guide"),
+    (student(BASE, "base_a", "strong", kd=1.0), "needs an f_student as guide"),
+    (student(BASE, "novel", "pseudo"), "pseudo labels a w_student"),
+    (student(BASE, "novel", "pseudo", guide=F), "pseudo labels a w_student"),
+    (student(BASE, "novel", "weak", ad=0.2), "data must be a base"),
+    (student(BASE, "novel", "weak", errors={"kind": "flip"}), "errors are for strong"),
+    (student({**BASE, "net": {"name": "other"}}, "novel", "weak", start=F), "net differs"),
+]
+
+
+@pytest.mark.parametrize("spec, complaint", CONTRADICTIONS)
 def test_a_spec_that_contradicts_itself_is_one_line(spec, complaint):
     with refused(f"tsd: .*{complaint}"):
         method.check(spec)
@@ -374,10 +371,8 @@ def test_both_conventions_are_sed_eval_s_own_numbers(said):
     assert scores.truth(TEST, CLASSES) == TRUE
     found = scores.counts(TEST, CLASSES, said)
     plain = [dict(enumerate(events)) for events in (TRUE, said)]
-    dummies = [
-        {i: events or [(CLASSES[ASKED.label[i]], 0.0, 0.0)] for i, events in side.items()}
-        for side in plain
-    ]
+    dummy = [[(CLASSES[label], 0.0, 0.0)] for label in ASKED.label]
+    dummies = [{i: events or dummy[i] for i, events in side.items()} for side in plain]
     expected = {
         "event_f1": scoring.sed_eval_event(*plain, CLASSES),
         "event_f1_paper": scoring.sed_eval_event(*dummies, CLASSES),
@@ -403,10 +398,8 @@ def test_a_silent_negative_is_a_hit_under_the_paper_s_convention_alone():
 def test_events_are_runs_of_frames_over_the_threshold_of_their_class():
     p = np.zeros((4, 20))
     p[0, 3:6], p[0, 9], p[3, 0:20], p[1, 5:10] = 0.5, 0.49, 0.8, 0.3
-    plain, tuned = (
-        [[e[:3] for e in es] for es in scores.detect(p, ASKED, CLASSES, 10.0, threshold)]
-        for threshold in (0.5, np.array([0.9, 0.25]))
-    )
+    both = (scores.detect(p, ASKED, CLASSES, 10.0, t) for t in (0.5, np.array([0.9, 0.25])))
+    plain, tuned = ([[e[:3] for e in es] for es in found] for found in both)
     assert plain == [[("Cat", 1.5, 3.0)], [], [], [("Cat", 0.0, 10.0)]]
     assert tuned == [[], [("Dog", 2.5, 5.0)], [], []]
 
@@ -430,9 +423,8 @@ def test_scores_of_an_oracle_and_of_what_costs_nothing(corpus):
     assert best["event_f1_class"] == [None, None, None, 1, 1, 1]
     assert len(best["segment_f1_resampled"]) == 50 and min(best["event_f1_resampled"]) == 1
     spec = {"corpus": {}, "front_end": "tsd_40ms"}
-    silent, tags = (
-        scores.control(spec | {"control": name}, 0, None, [], None) for name in scores.CONTROLS
-    )
+    specs = [spec | {"control": name} for name in scores.CONTROLS]
+    silent, tags = (scores.control(spec, 0, None, [], None) for spec in specs)
     assert silent["event_f1"] == silent["segment_f1"] == silent["event_f1_tuned"] == 0
     assert 0.3 < silent["event_f1_paper"] < 0.8
     assert tags["event_f1"] < 0.2 < tags["segment_f1"] < 0.8
@@ -497,14 +489,6 @@ def test_the_conditional_network_may_be_panns_as_it_is(corpus, tmp_path, monkeyp
 
 
 def test_algorithm_1_from_end_to_end(corpus, tmp_path):
-    terms = {
-        "f_source": {"strong", "domain"},
-        "w_source": {"weak", "kd", "domain"},
-        "w_1": {"weak"},
-        "f_1": {"pseudo"},
-        "w_2": {"weak", "kd"},
-        "f_2": {"pseudo"},
-    }
     (tmp_path / "tagger").mkdir()
     conditional.train(TAGGER, 0, tmp_path / "tagger", [], lambda row: None)
     done = [(TAGGER, tmp_path / "tagger")]
@@ -513,7 +497,8 @@ def test_algorithm_1_from_end_to_end(corpus, tmp_path):
         rows, folder = [], tmp_path / name
         found = trained(spec, folder, teachers, rows.append)
         done.append((spec, folder))
-        assert set(rows[0]) == {"epoch", "loss", *terms[name]}, name
+        terms = {spec["labels"], *(t for k, t in (("kd", "kd"), ("ad", "domain")) if spec[k])}
+        assert set(rows[0]) == {"epoch", "loss", *terms}, name
         assert len(found["loss"]) == 2 and np.isfinite(found["loss"]).all()
         assert 0 <= found["event_f1"] <= 1 and 0 <= found["event_f1_paper"] <= 1
         assert found.get("silent_error_balanced") == (0.5 if name in ("w_1", "w_2") else None)

@@ -10,7 +10,6 @@ from conftest import refused
 from torch import nn
 
 from wsaed import nets, training
-from wsaed.features import FRONT_ENDS
 from wsaed.nets import parameter_count
 from wsaed.tsd.conditional import load_panns
 from wsaed.tsd.method import Student, domain_loss, frame_loss
@@ -176,8 +175,6 @@ def test_the_conditional_network_s_outputs_and_its_pool_of_time():
     z = seen["z"].mean(3)
     assert z.shape[2] == 250 // 32
     assert torch.allclose(e, net.fc1(z.max(2)[0] + z.sum(2) / z.shape[2]).relu(), atol=1e-5)
-    assert net.frames_per_second(FRONT_ENDS["tsd_40ms"]) == pytest.approx(0.1)
-    assert net(torch.randn(2, 10, 32))[1].shape == (2, 4)  # ends in silence
 
 
 @pytest.fixture
@@ -217,25 +214,22 @@ def edited(**changed):
     }
 
 
-@pytest.mark.parametrize(
-    "content, complaint",
-    [
-        (edited(**{"fc1.bias": None}), "fc1.bias is missing; take PANNs' Cnn14_emb128"),
-        (edited(**{"layer4.weight": torch.zeros(2)}), "layer4.weight is unknown"),
-        (edited(mean=torch.zeros(64)), "mean is unknown"),
-        (
-            edited(**{"fc1.weight": torch.zeros(2048, 10)}),
-            r"fc1.weight is \(2048, 10\), not \(128, 41\)",
-        ),
-        ({"model": {}, "trick": Foreign()}, "read as weights only"),
-        ({"model": {}, "counter": collections.Counter()}, "bn0.bias is missing"),
-        ({"state": {}}, "KeyError"),
-        ({"model": [1, 2]}, "AttributeError"),
-        ([1, 2], "TypeError"),
-        (b"not a zip", "read as weights only"),
-        (None, "no such file; take PANNs' Cnn14_emb128"),
-    ],
-)
+OTHER_FILES = [
+    (edited(**{"fc1.bias": None}), "fc1.bias is missing; take PANNs' Cnn14_emb128"),
+    (edited(**{"layer4.weight": torch.zeros(2)}), "layer4.weight is unknown"),
+    (edited(mean=torch.zeros(64)), "mean is unknown"),
+    (edited(**{"fc1.weight": torch.zeros(9, 8)}), r"fc1.weight is \(9, 8\), not \(128, 41\)"),
+    ({"model": {}, "trick": Foreign()}, "read as weights only"),
+    ({"model": {}, "counter": collections.Counter()}, "bn0.bias is missing"),
+    ({"state": {}}, "KeyError"),
+    ({"model": [1, 2]}, "AttributeError"),
+    ([1, 2], "TypeError"),
+    (b"not a zip", "read as weights only"),
+    (None, "no such file; take PANNs' Cnn14_emb128"),
+]
+
+
+@pytest.mark.parametrize("content, complaint", OTHER_FILES)
 def test_another_file_is_one_line_and_runs_nothing(panns, content, complaint, capsys):
     path, stored, _, net = panns
     if isinstance(content, bytes):
