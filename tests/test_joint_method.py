@@ -533,17 +533,13 @@ def trained(method, folder, tell=lambda row: None, **more):
 
 
 @pytest.mark.parametrize("method", NETS)
-def test_a_run_killed_between_two_epochs_ends_in_the_same_scores(
-    method, corpus, tmp_path, monkeypatch
-):
+def test_a_run_killed_between_epochs_ends_the_same(method, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     ends_the_same(lambda folder, tell: trained(method, folder, tell), tmp_path)
 
 
 @pytest.mark.parametrize("method", NETS)
-def test_a_class_that_never_occurs_and_a_silent_clip_train_and_no_truth_is_read(
-    method, corpus, tmp_path
-):
+def test_an_absent_class_and_a_silent_clip_train_and_no_truth_is_read(method, corpus, tmp_path):
     for part in (corpus[name] for name in SIZES if name != "test"):
         for events in part.events or []:
             events[:] = [e for e in events if e.label != "Cat"]

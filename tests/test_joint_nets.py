@@ -32,9 +32,7 @@ SIZES += [("mean_teacher", *size, size[2]) for size in (*OF_BOTH, (999, 3, 124))
 
 
 @pytest.mark.parametrize("name, frames, mels, slow, fast", SIZES)
-def test_a_teacher_squeezes_time_and_a_student_keeps_it_but_the_mean_teacher_s(
-    name, frames, mels, slow, fast
-):
+def test_a_teacher_squeezes_time_and_a_student_may_keep_it(name, frames, mels, slow, fast):
     pair = build(name, width=0.05, frames=frames, mels=mels, dropout=0.0)
     said = pair(torch.randn(2, frames, mels))
     for (p, clip, features), length in zip(said, (slow, fast), strict=True):

@@ -175,9 +175,7 @@ def test_the_domain_loss_s_batches_hold_as_many_target_clips(corpus, tagger):
     assert counts.sum() == 8 and counts.min() >= 2  # it goes round
 
 
-def test_strong_labels_of_the_novel_clips_are_the_hidden_ones_spoilt_ones_say_how_wrong(
-    corpus, tagger
-):
+def test_novel_clips_strong_labels_are_the_hidden_ones_or_say_how_wrong(corpus, tagger):
     data = Data(corpus, student(BASE, "novel", "strong"), 0, tagger)
     assert set(data.set_frame_labels(LABELS, 125, 12.5, None).values()) == {0}
     true = data.frame_labels.clone()
@@ -215,9 +213,7 @@ def found_by(spec, batch, guide=None):
 
 
 @pytest.mark.parametrize("spec, term", [(F, "strong"), (W, "weak")])
-def test_equations_2_and_3_are_cross_entropy_of_frames_and_of_pooled_frames(
-    corpus, tagger, spec, term
-):
+def test_equations_2_and_3_are_cross_entropy_of_frames_or_pooled(corpus, tagger, spec, term):
     batch = first_batch(corpus, tagger, spec)
     found, p, *_ = found_by(spec, batch)
     pooled = [sum(v * v for v in row) / sum(row) for row in p.tolist()]
@@ -536,9 +532,7 @@ def test_a_student_starts_from_its_own_last_weights_statistics_included(corpus, 
     assert not torch.equal(fresh["mean"], b["mean"])
 
 
-def test_a_student_is_scored_on_references_that_no_training_heard_and_needs_no_truth(
-    corpus, tagger, tmp_path, monkeypatch
-):
+def test_scoring_takes_unheard_references_and_needs_no_truth(corpus, tagger, tmp_path, monkeypatch):
     corpus["novel"].hidden = corpus["novel"].clean_labels = None
     seen = {}
     monkeypatch.setattr(scores, "score", lambda c, outputs, *_: seen.update(outputs) or {})
@@ -554,9 +548,7 @@ def test_a_student_is_scored_on_references_that_no_training_heard_and_needs_no_t
     assert np.isfinite(trained(spec, tmp_path / "f", [tagger, tmp_path / "w"])["loss"]).all()
 
 
-def test_a_run_killed_between_two_epochs_ends_in_the_same_scores(
-    corpus, tagger, tmp_path, monkeypatch
-):
+def test_a_run_killed_between_epochs_ends_the_same(corpus, tagger, tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     guide = student(BASE, "base_b", "strong", ad=0.2)
     trained(guide, tmp_path / "guide", [tagger])
@@ -567,9 +559,7 @@ def test_a_run_killed_between_two_epochs_ends_in_the_same_scores(
     assert bits(train(tmp_path / "other", replicate=1)) != bits(whole)
 
 
-def test_training_finds_what_strong_labels_teach_and_hears_the_reference(
-    tagger, tmp_path, monkeypatch
-):
+def test_training_finds_what_is_taught_and_hears_the_reference(tagger, tmp_path, monkeypatch):
     """A band of its own for every class is no task: it must be found, for the class asked for."""
     found = made(tmp_path, novel=40, test=16)
     monkeypatch.setattr(corpora, "load", lambda spec, replicate: found)
