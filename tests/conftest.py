@@ -1,10 +1,14 @@
 """Where the tests find real material, and what they say when it is not there."""
 
+import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from wsaed import code, corpora, files
 from wsaed.corpora import Corpus, Event, Shards, Split
@@ -19,6 +23,42 @@ def one_line(error) -> str:
     """What an error says, in one line and no more."""
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@contextmanager
+def refused(match: str):
+    """What is done in it raises a ValueError, in one line that ``match`` finds something in."""
+    with pytest.raises(ValueError, match=match) as error:
+        yield error
+    one_line(error)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def bits(scores) -> str:
+    return json.dumps(scores, sort_keys=True)
+
+
+def ends_the_same(train, folder: Path) -> dict:
+    """The scores of ``train(folder, tell)``, of three epochs, whole; killed in one, it resumes."""
+    epochs, whole = [], train(folder / "whole", lambda row: None)
+
+    def kill(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(folder / "killed", kill)
+    assert (folder / "killed/checkpoint.pt").exists()
+    again = train(folder / "killed", lambda row: epochs.append(row["epoch"]))
+    assert epochs == [2, 3]  # the first one was not trained again
+    assert bits(whole) == bits(again)
+    a, b = (load_file(folder / name / "net.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    return whole
 
 
 @pytest.fixture
@@ -52,23 +92,29 @@ def made_corpus(folder: Path, sizes: dict[str, int]) -> Corpus:
     return Corpus("made", LABELS, splits, "")
 
 
-def made_split(name: str, count: int, folder: Path) -> Split:
+def made_events(name: str, count: int, labels=LABELS) -> list[list[Event]]:
+    """One event or two of different labels a clip."""
     rng, events = np.random.default_rng(len(name)), []
     for i in range(count):
-        onsets = [(label, rng.uniform(0, 6)) for label in rng.permutation(LABELS)[: 1 + i % 2]]
+        onsets = [(label, rng.uniform(0, 6)) for label in rng.permutation(labels)[: 1 + i % 2]]
         events.append([Event(str(c), on, on + rng.uniform(0.5, 3)) for c, on in onsets])
+    return events
+
+
+def made_split(name: str, count: int, folder: Path, labels=LABELS, events=None) -> Split:
+    events = events or made_events(name, count, labels)
 
     def features(front_end):
-        path = folder / f"{name}_{front_end.mels}.npy"
+        path, mels = folder / f"{name}_{front_end.mels}.npy", front_end.mels
         if not path.exists():
-            shape = count, 250, front_end.mels
-            x = np.random.default_rng([count, len(name)]).normal(-5, 1, shape)
-            bands = active_frames(events, LABELS, 250, 25.0).repeat(front_end.mels // 4, axis=2)
-            np.save(path, (x + 6 * bands).astype(np.float16))
+            x = np.random.default_rng([count, len(name)]).normal(-5, 1, (count, 250, mels))
+            bands = active_frames(events, labels, 250, 25.0).repeat(mels // len(labels), axis=2)
+            x[:, :, : bands.shape[2]] += 6 * bands
+            np.save(path, x.astype(np.float16))
         return Shards((path,))
 
-    tags = np.array([[c in {e.label for e in es} for c in LABELS] for es in events], np.float32)
-    known = events if name in ("strong", "validation", "test") else None
+    tags = np.array([[c in {e.label for e in es} for c in labels] for es in events], np.float32)
+    known = events if name in ("strong", "base_a", "base_b", "validation", "test") else None
     given = None if name == "unlabelled" else tags
     clips, rows = [f"{name}_{i}.wav" for i in range(count)], np.arange(count)
     return Split(name, clips, known, given, tags, rows, features, None, 16_000, hidden=events)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import one_line
+from conftest import refused
 
 from wsaed import nets
 from wsaed.features import FRONT_ENDS
@@ -18,45 +18,27 @@ K_STUDENT = np.array([137, 94, 134, 69, 132, 76, 34, 160, 30, 113])
 COUNTS = (SHARES - SHARE) / (1 - SHARE) * 1000  # lone clips a class, up to a factor
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-def spec(name, **settings):
-    return {"net": {"name": f"joint.nets:{name}_pair", **settings}}
-
-
 def build(name, classes=10, **settings):
-    return nets.build(spec(name, **settings), classes)
+    return nets.build({"net": {"name": f"joint.nets:{name}_pair", **settings}}, classes)
 
 
 SIZES = [  # frames, mels, the teacher's steps
     *[(600, 64, 6), (500, 64, 5), (250, 64, 6), (250, 32, 6)],  # the profiles'
     *[(20, 64, 1), (100, 64, 5), (300, 128, 5), (431, 40, 5), (864, 128, 5), (1000, 3, 5)],
 ]
+OF_BOTH = [(864, 64, 108), (250, 64, 125), (250, 32, 125), (600, 128, 150), (50, 40, 50)]
+SIZES = [(name, *size, size[0]) for name in ("guided", "joint") for size in SIZES]
+SIZES += [("mean_teacher", *size, size[2]) for size in (*OF_BOTH, (999, 3, 124))]
 
 
-@pytest.mark.parametrize("frames, mels, steps", SIZES)
-@pytest.mark.parametrize("name", ["guided", "joint"])
-def test_the_teacher_squeezes_time_and_the_student_keeps_it(name, frames, mels, steps):
+@pytest.mark.parametrize("name, frames, mels, slow, fast", SIZES)
+def test_a_teacher_squeezes_time_and_a_student_may_keep_it(name, frames, mels, slow, fast):
     pair = build(name, width=0.05, frames=frames, mels=mels, dropout=0.0)
-    teacher, student = pair(torch.randn(2, frames, mels))
-    for (p, clip, features), length in ((teacher, steps), (student, frames)):
+    said = pair(torch.randn(2, frames, mels))
+    for (p, clip, features), length in zip(said, (slow, fast), strict=True):
         assert p.shape == (2, length, 10) and clip.shape == (2, 10)
         assert features.shape[:2] == (2, length)
         assert all(v.min() >= 0 and v.max() <= 1 for v in (p, clip))
-
-
-@pytest.mark.parametrize(
-    "frames, mels, steps",
-    [(864, 64, 108), (250, 64, 125), (250, 32, 125), (600, 128, 150), (50, 40, 50), (999, 3, 124)],
-)
-def test_the_mean_teachers_steps(frames, mels, steps):
-    pair = build("mean_teacher", width=0.1, frames=frames, mels=mels)
-    for p, clip, features in pair(torch.randn(2, frames, mels)):
-        assert p.shape == (2, steps, 10) and clip.shape == (2, 10)
-        assert features.shape[:2] == (2, steps)
 
 
 @pytest.mark.parametrize("key", ["guided", "guided_40ms", "dcase2019"])
@@ -214,13 +196,6 @@ def test_the_baselines_noise_is_of_the_amplitudes_scale():
     assert added.mean().item() == pytest.approx(folded, rel=0.02) and added.min() >= 0
 
 
-def test_the_mean_teacher_starts_as_the_student_and_is_not_trained():
-    pair = build("mean_teacher", 4, **NARROW)
-    for old, new in zip(pair.teacher.parameters(), pair.student.parameters(), strict=True):
-        assert torch.equal(old, new) and old is not new
-        assert new.requires_grad and not old.requires_grad
-
-
 def test_the_baselines_gate_is_a_linear_map_times_a_sigmoid():
     gate, x = GatedUnit(3), torch.randn(2, 3, 4, 5)
     W, b = gate.linear.weight[:, :, 0, 0], gate.linear.bias
@@ -229,51 +204,13 @@ def test_the_baselines_gate_is_a_linear_map_times_a_sigmoid():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_statistics_go_to_both_nets_and_weights_to_a_fresh_pair(name, tmp_path):
+def test_statistics_go_to_both_nets(name):
     pair = build(name, 4, **NARROW)
     pair.set_statistics(torch.arange(32.0), torch.arange(32.0) + 1)
     assert all(torch.equal(net.mean, torch.arange(32.0)) for net in pair.children())
-    x = torch.randn(4, 250, 32)
-    pair(x)  # running statistics other than the initial ones
-    if name == "guided":
-        pair.student.set_class_counts([4, 3, 2, 1])
-    nets.save(pair, tmp_path)
-    again = nets.trained(spec(name, **NARROW), 4, tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(again(x), pair.eval()(x), strict=True))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_outputs_are_float32_under_autocast(name):
-    pair = build(name, 4, **NARROW)
-    with torch.autocast("cpu", torch.bfloat16):
-        for p, clip, _ in pair(torch.randn(2, 250, 32)):
-            assert p.dtype == clip.dtype == torch.float32 and clip.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    "name, settings, reason",
-    [
-        *[(name, {"widht": 1}, f"{name}_pair.*'widht'") for name in NAMES],
-        *[(name, {"width": 0}, "must be positive") for name in NAMES],
-        *[(name, {"dropout": 9}, "probability") for name in NAMES],
-        *[(name, {"frames": 19}, "frames must be 20 or more") for name in NAMES[:2]],
-        ("guided", {"at_pool": 5}, "'at_pool'"),
-    ],
-)
-def test_a_wrong_setting_gets_one_line(name, settings, reason):
-    with pytest.raises(ValueError, match=reason) as error:
-        build(name, **settings)
-    one_line(error)
 
 
 @pytest.mark.parametrize("counts", [[0, 0, 0], [1, 2], [[1, 2, 3]]])
 def test_class_counts_that_say_nothing_get_one_line(counts):
-    with pytest.raises(ValueError, match="clips with a single class") as error:
+    with refused("clips with a single class"):
         build("guided", 3).student.set_class_counts(counts)
-    one_line(error)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_input_of_other_mels_gets_one_line(name):
-    with pytest.raises(ValueError, match="input must be"):
-        build(name, 4, **NARROW)(torch.randn(2, 250, 64))

@@ -1,5 +1,7 @@
 """From frame probabilities to events: windows by rule, the median filter, runs, thresholds."""
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -35,18 +37,18 @@ def test_no_duration_of_the_paper_exceeds_the_average_one():
         assert RULES["esp"](L) <= L.mean() and RULES["esp_knee"](L) <= L.mean()
 
 
-@pytest.mark.parametrize(
-    ("L", "average", "median", "esp", "knee"),
-    [
-        ([2.0], 2, 2, 2, 2),
-        ([3.0, 3.0, 3.0], 3, 3, 3, 3),
-        ([5.0, 1.0, 1.0, 1.0], 2, 1, 1, 1),  # in any order
-        ([1.0, 2.0, 9.0], 4, 2, 1.5, 1.5),
-        ([1.0, 2.0, 3.0], 2, 2, 1, 1),  # shorter than the mean, not as long
-        # spread evenly, the curve is its chord: the knee falls on the first event
-        ([1.0, 2.0, 3.0, 4.0], 2.5, 2.5, 1.5, 1),
-    ],
-)
+DURATIONS = [
+    ([2.0], 2, 2, 2, 2),
+    ([3.0, 3.0, 3.0], 3, 3, 3, 3),
+    ([5.0, 1.0, 1.0, 1.0], 2, 1, 1, 1),  # in any order
+    ([1.0, 2.0, 9.0], 4, 2, 1.5, 1.5),
+    ([1.0, 2.0, 3.0], 2, 2, 1, 1),  # shorter than the mean, not as long
+    # spread evenly, the curve is its chord: the knee falls on the first event
+    ([1.0, 2.0, 3.0, 4.0], 2.5, 2.5, 1.5, 1),
+]
+
+
+@pytest.mark.parametrize("L, average, median, esp, knee", DURATIONS)
 def test_durations_by_each_rule_where_they_can_be_said(L, average, median, esp, knee):
     wanted = (average, median, esp, knee, 0)
     found = [rule(np.array(L)) for rule in RULES.values()]
@@ -106,14 +108,13 @@ def naive(p, clips, rate, widths, thresholds, passes):
             track = scipy.ndimage.median_filter(track, size, mode="reflect")
         active = (track >= thresholds[c]) & (clips is None or clips[c] >= 0.5)
         active = scipy.ndimage.median_filter(active, size, mode="reflect")
-        onset = None
-        for t, on in enumerate([*active, False]):
-            if on and onset is None:
-                onset = t
-            elif not on and onset is not None:
-                found.append(Event(label, onset / rate, t / rate))
-                onset = None
-    return [tuple(event)[:3] for event in found]
+        onset = 0
+        for on, frames in groupby(active):
+            offset = onset + len(list(frames))
+            if on:
+                found.append((label, onset / rate, offset / rate))
+            onset = offset
+    return found
 
 
 @pytest.mark.parametrize("passes", [1, 2])
@@ -179,9 +180,8 @@ def test_events_on_the_frame_grid_survive_the_way_there_and_back():
     active = active_frames(events, LABELS, 50, 5)
     assert active.dtype == np.uint8 and active.shape == (3, 50, 2)
     found = detect(active, None, LABELS, 5, np.array([1, 1]))
-    assert [[tuple(e)[:3] for e in clip] for clip in found] == [
-        [tuple(e)[:3] for e in clip] for clip in events
-    ]
+    back, there = ([[tuple(e)[:3] for e in clip] for clip in clips] for clips in (found, events))
+    assert back == there
 
 
 def test_empty_annotations_and_no_clips_at_all():
@@ -231,13 +231,10 @@ def test_tuning_is_never_worse_than_one_half_where_it_was_tuned():
     reference = [[Event("Dishes", 3, 9), Event("Frying", 5 + i, 25)] for i in range(8)]
     found = scored(p, reference)
     clips = dict(enumerate(reference))
-    plain, tuned = (
-        dict(zip(clips, detect(p, None, LABELS, 1, np.array([1, 1]), t), strict=True))
-        for t in (0.5, found)
-    )
-    assert (
-        scoring.event_f1(clips, tuned, LABELS)[0] >= scoring.event_f1(clips, plain, LABELS)[0]
-    ).all()
+    both = (detect(p, None, LABELS, 1, np.array([1, 1]), t) for t in (0.5, found))
+    estimated = (dict(zip(clips, events, strict=True)) for events in both)
+    plain, tuned = (scoring.event_f1(clips, events, LABELS)[0] for events in estimated)
+    assert (tuned >= plain).all()
 
 
 def ceiling(events, widths, labels=LABELS, wrong=0):

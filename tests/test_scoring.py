@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REAL, needs_real
+from conftest import REAL, needs_real, refused
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -65,19 +65,18 @@ def test_a_weight_is_a_repetition(ours, theirs):
         np.testing.assert_allclose(row, ours(labels, probabilities, weight), **EXACT)
 
 
-@pytest.mark.parametrize(
-    ("labels", "probabilities", "weights", "says"),
-    [
-        (np.ones((4, 2)), np.ones((4, 3)), None, "clips, classes"),
-        (np.full((4, 2), 0.5), np.ones((4, 2)), None, "0 or 1"),
-        (np.ones((4, 2)), np.full((4, 2), np.nan), None, "clip 0"),
-        (np.ones((4, 2)), np.ones((4, 2)), np.ones(3), "weights"),
-    ],
-)
+BAD = [
+    (np.ones((4, 2)), np.ones((4, 3)), None, "clips, classes"),
+    (np.full((4, 2), 0.5), np.ones((4, 2)), None, "0 or 1"),
+    (np.ones((4, 2)), np.full((4, 2), np.nan), None, "clip 0"),
+    (np.ones((4, 2)), np.ones((4, 2)), np.ones(3), "weights"),
+]
+
+
+@pytest.mark.parametrize("labels, probabilities, weights, says", BAD)
 def test_bad_input_is_named(labels, probabilities, weights, says):
-    with pytest.raises(ValueError, match=says) as error:
+    with refused(says):
         scoring.average_precision(labels, probabilities, weights)
-    assert "\n" not in str(error.value)
 
 
 def test_d_prime_and_macro():
@@ -127,9 +126,8 @@ def test_tagging_counts_are_a_loop_and_give_tagging_f1():
     f1 = np.nan_to_num(scoring.class_f1(counts))
     np.testing.assert_array_equal(f1, scoring.tagging_f1(labels, probabilities))
     np.testing.assert_array_equal(counts, scoring.tagging_counts(labels, said.tolist()))
-    with pytest.raises(ValueError, match=r"labels \(60, 7\) and tags \(60, 6\)") as error:
+    with refused(r"labels \(60, 7\) and tags \(60, 6\)"):
         scoring.tagging_counts(labels, said[:, :6])
-    assert "\n" not in str(error.value)
 
 
 def scenes(seed, files=12, classes=5, crowd=5):

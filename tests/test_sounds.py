@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import refused
 from scipy.signal import resample_poly
 
 from wsaed.corpora.sounds import CLASSES, MODELS, draw_source, render
@@ -24,9 +25,8 @@ def colour(x):
 
 def test_names_are_of_one_piece():
     assert len(CLASSES) == 20 and list(CLASSES) == list(MODELS)
-    assert (
-        len({*CLASSES, *(name for sound in CLASSES.values() for name in sound["subtypes"])}) == 60
-    )
+    subtypes = [name for sound in CLASSES.values() for name in sound["subtypes"]]
+    assert len({*CLASSES, *subtypes}) == 60
     for name, sound in CLASSES.items():
         assert sound["sibling"] != name
         assert CLASSES[sound["sibling"]]["family"] == sound["family"]
@@ -54,19 +54,16 @@ def test_the_same_arguments_give_the_same_event_and_others_another(name, subtype
     assert np.array_equal(x, event(name, subtype, 1.0))
     n = min(len(x), len(again))
     assert not np.allclose(x[:n], again[:n])
-    who, same, other = (
-        draw_source(name, kind, np.random.default_rng(3))
-        for kind in (subtype, subtype, 1 - subtype)
-    )
+    kinds = subtype, subtype, 1 - subtype
+    who, same, other = (draw_source(name, kind, np.random.default_rng(3)) for kind in kinds)
     assert all(type(value) is float and value > 0 for value in who.values())
     assert who == same != other
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_sources_and_subtypes_differ(name):
-    takes = np.stack(
-        [[colour(event(name, s % 2, 2.0, s, take)) for take in range(2)] for s in range(12)]
-    )  # (sources, takes, mels)
+    heard = [colour(event(name, s % 2, 2.0, s, take)) for s in range(12) for take in range(2)]
+    takes = np.reshape(heard, (12, 2, -1))  # (sources, takes, mels)
     within = takes.var(axis=1, ddof=1).mean()
     between = takes.mean(axis=1).var(axis=0, ddof=1).mean()
     assert 2 * between > 1.6 * within  # analysis of variance: 1 where sources are all alike
@@ -103,16 +100,15 @@ def test_the_same_source_sounds_alike_at_another_rate():
         assert np.abs(gap).mean() < 2.0, name  # natural log of power
 
 
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda rng: draw_source("Cow", 0, rng), "unknown sound class 'Cow'; use one of: Alarm"),
-        (lambda rng: draw_source("Cat", 2, rng), "Cat has no sub-type 2"),
-        (lambda rng: render("Cow", {}, 1.0, rng), "unknown sound class 'Cow'"),
-        (lambda rng: render("Cat", draw_source("Cat", 0, rng), 0, rng), "ask for more seconds"),
-    ],
-)
+BAD_CALLS = [
+    (lambda rng: draw_source("Cow", 0, rng), "unknown sound class 'Cow'; use one of: Alarm"),
+    (lambda rng: draw_source("Cat", 2, rng), "Cat has no sub-type 2"),
+    (lambda rng: render("Cow", {}, 1.0, rng), "unknown sound class 'Cow'"),
+    (lambda rng: render("Cat", draw_source("Cat", 0, rng), 0, rng), "ask for more seconds"),
+]
+
+
+@pytest.mark.parametrize("call, says", BAD_CALLS)
 def test_bad_input_gets_one_line(call, says):
-    with pytest.raises(ValueError, match=says) as error:
+    with refused(says):
         call(np.random.default_rng(0))
-    assert "\n" not in str(error.value)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REAL, needs_real
+from conftest import REAL, needs_real, refused, small_steps
 
 from wsaed.corpora import desed, load, shapes, soundscapes
 from wsaed.corpora.scenes import GAP
@@ -97,9 +97,8 @@ def test_splits_share_no_source(corpora):
             assert {own for _, own, _ in sources} == {name}
             assert max(int(number) for *_, number in sources) < SPLITS[name]["sources"]
             sounds = split.waveform.args[0].sounds
-            sound, again = (
-                sounds.render("siren", name, 4, 1.0, np.random.default_rng(0)) for _ in range(2)
-            )
+            twice = (np.random.default_rng(0) for _ in range(2))
+            sound, again = (sounds.render("siren", name, 4, 1.0, rng) for rng in twice)
             assert np.array_equal(sound, again)
             heard.add(sound.tobytes())
         assert len(heard) == len(corpus.splits)
@@ -164,9 +163,8 @@ def test_noise_changes_labels_only(ontology):
 
 
 def test_features_are_shared_across_noise_and_sizes(tmp_path, monkeypatch):
-    monkeypatch.setenv("CACHE", str(tmp_path))
+    small_steps(tmp_path, 8, monkeypatch)
     monkeypatch.setattr(soundscapes, "SHARD", 8)
-    monkeypatch.setattr("wsaed.corpora.SHARD", 8)
     front_end = FRONT_ENDS["secost_50ms"]
 
     def features(front_end=front_end, only=None, **spec):
@@ -290,25 +288,24 @@ def test_statistics_are_those_of_the_files(table, file):
     assert measured(REAL / "desed2019" / f"{file}.tsv") == DESED[table]
 
 
-@pytest.mark.parametrize(
-    "spec, says",
-    [
-        ({"nois": 1}, "unknown key 'nois'"),
-        ({"shape": "cube"}, "use one of: ontology, domestic, targets"),
-        ({"train": -1}, "train=-1"),
-        ({"strong": 5}, "no split 'strong'"),
-        ({"snr": [9, 3]}, "snr="),
-        ({"noise": -1}, "noise=-1"),
-        ({"shape": "targets", "references": 1}, "references=1"),
-        ({"shape": "targets", "references": -2}, "references=-2"),
-        ({"shape": "targets", "train": 5}, "no split 'train'"),
-        ({"shape": "domestic", "novel": 5}, "no split 'novel'"),
-    ],
-)
+BAD_SPECS = [
+    ({"nois": 1}, "unknown key 'nois'"),
+    ({"shape": "cube"}, "use one of: ontology, domestic, targets"),
+    ({"train": -1}, "train=-1"),
+    ({"strong": 5}, "no split 'strong'"),
+    ({"snr": [9, 3]}, "snr="),
+    ({"noise": -1}, "noise=-1"),
+    ({"shape": "targets", "references": 1}, "references=1"),
+    ({"shape": "targets", "references": -2}, "references=-2"),
+    ({"shape": "targets", "train": 5}, "no split 'train'"),
+    ({"shape": "domestic", "novel": 5}, "no split 'novel'"),
+]
+
+
+@pytest.mark.parametrize("spec, says", BAD_SPECS)
 def test_a_bad_spec_gets_one_line(spec, says):
-    with pytest.raises(ValueError, match=says) as error:
+    with refused(says):
         load({"name": "soundscapes", **spec}, 0)
-    assert "\n" not in str(error.value)
 
 
 def roles(count: int) -> dict[str, set]:

@@ -79,9 +79,8 @@ def test_references_of_other_numbers_are_cached_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(soundscapes, "SHARD", 4)
     monkeypatch.setattr("wsaed.corpora.SHARD", 4)
     # clips 20 to 23: the second references of four classes
-    two, four = (
-        references(references=n).features(FRONT_ENDS["tsd_40ms"], only=5)[:] for n in (2, 4)
-    )
+    both = (references(references=n) for n in (2, 4))
+    two, four = (split.features(FRONT_ENDS["tsd_40ms"], only=5)[:] for split in both)
     assert two.shape == (4, 250, 32)
     assert not any(np.array_equal(a, b) for a, b in zip(two, four, strict=True))
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from torch import nn
 
 from wsaed import nets, training
-from wsaed.features import FRONT_ENDS
 from wsaed.nets import parameter_count
 from wsaed.tsd.conditional import load_panns
 from wsaed.tsd.method import Student, domain_loss, frame_loss
@@ -19,11 +19,6 @@ NARROW = {"width": 0.05, "mels": 32, "dropout": 0.0}
 DETECTION, CONDITIONAL = "tsd.nets:DetectionNet", "tsd.conditional:Conditional"
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 def build(name=DETECTION, classes=1, **settings):
     return nets.build({"net": {"name": name, **settings}}, classes)
 
@@ -31,33 +26,16 @@ def build(name=DETECTION, classes=1, **settings):
 # Sizes
 
 
-@pytest.mark.parametrize(
-    "form, pools, steps, rate",
-    [
-        ("text", None, 250, 25),
-        ("text", [1, 1, 1], 500, 50),
-        ("code", None, 62, 6.25),
-        ("code", [2, 2, 1, 1], 125, 12.5),
-    ],
-)
-def test_shapes_and_rate_of_both_forms_at_the_papers_input(form, pools, steps, rate):
-    net = build(form=form, width=0.05, pools=pools)
-    x, e, clip = torch.randn(2, 500, 64), torch.rand(3, 128), torch.tensor([0, 1, 1])
-    channels, units = {"text": (8, 13), "code": (26, 26)}[form]
-    assert net.features(x).shape == (2, channels, steps, 1) and net.channels == channels
-    p, G = net(x, e, clip)
-    assert p.shape == (3, steps) and G.shape == (3, steps, 2 * units)
-    assert (p > 0).all() and (p < 1).all()
-    assert net.frames_per_second(FRONT_ENDS["tsd"]) == rate
-
-
-@pytest.mark.parametrize("mels, left", [(32, (1, 1)), (128, (2, 2)), (40, (1, 1))])
-def test_other_numbers_of_mels_do_too(mels, left):
-    for form, steps, bins in zip(("text", "code"), (125, 31), left, strict=True):
+@pytest.mark.parametrize("mels, left", [(64, (1, 1)), (32, (1, 1)), (128, (2, 2)), (40, (1, 1))])
+def test_features_and_hidden_states_of_both_forms(mels, left):
+    x, e, clip = torch.randn(2, 250, mels), torch.rand(3, 128), torch.tensor([0, 1, 1])
+    sizes = {"text": (125, 8, 13), "code": (31, 26, 26)}
+    for (form, (steps, channels, units)), bins in zip(sizes.items(), left, strict=True):
         net = build(form=form, **NARROW | {"mels": mels})
-        assert net.features(torch.randn(2, 250, mels)).shape[2:] == (steps, bins)
-        answered = net(torch.randn(1, 250, mels), torch.rand(1, 128), torch.tensor([0]))[0]
-        assert answered.shape == (1, steps)
+        assert net.features(x).shape == (2, channels, steps, bins) and net.channels == channels
+        p, G = net(x, e, clip)
+        assert p.shape == (3, steps) and G.shape == (3, steps, 2 * units)
+        assert (p > 0).all() and (p < 1).all()
 
 
 def bigru(inputs, units):
@@ -82,22 +60,6 @@ def test_parameters_of_the_papers_sizes_follow_from_the_shapes_it_gives():
     narrow = build(width=0.25)  # which never touches the embedding
     assert narrow.gru.input_size - narrow.channels == 128
     assert build(CONDITIONAL, 4, **NARROW).fc1.out_features == 128
-
-
-@pytest.mark.parametrize(
-    "name, settings, complaint",
-    [
-        (DETECTION, {"form": "paper"}, "got 'paper'"),
-        (DETECTION, {"pools": [2, 1]}, r"'text': 3.*got 'text', \[2, 1\]"),
-        (DETECTION, {"form": "code", "pools": [2, 2, 2, 0]}, r"from 1 on.*\[2, 2, 2, 0\]"),
-        (DETECTION, {"width": 0}, "width and classes must be positive"),
-        (CONDITIONAL, {"frames": 250}, "unexpected keyword argument 'frames'"),
-    ],
-)
-def test_a_setting_that_makes_no_sense_is_one_line(name, settings, complaint):
-    with pytest.raises(ValueError, match=complaint) as error:
-        build(name, **settings)
-    assert "\n" not in str(error.value)
 
 
 # The detection network
@@ -213,8 +175,6 @@ def test_the_conditional_network_s_outputs_and_its_pool_of_time():
     z = seen["z"].mean(3)
     assert z.shape[2] == 250 // 32
     assert torch.allclose(e, net.fc1(z.max(2)[0] + z.sum(2) / z.shape[2]).relu(), atol=1e-5)
-    assert net.frames_per_second(FRONT_ENDS["tsd_40ms"]) == pytest.approx(0.1)
-    assert net(torch.randn(2, 10, 32))[1].shape == (2, 4)  # ends in silence
 
 
 @pytest.fixture
@@ -254,25 +214,22 @@ def edited(**changed):
     }
 
 
-@pytest.mark.parametrize(
-    "content, complaint",
-    [
-        (edited(**{"fc1.bias": None}), "fc1.bias is missing; take PANNs' Cnn14_emb128"),
-        (edited(**{"layer4.weight": torch.zeros(2)}), "layer4.weight is unknown"),
-        (edited(mean=torch.zeros(64)), "mean is unknown"),
-        (
-            edited(**{"fc1.weight": torch.zeros(2048, 10)}),
-            r"fc1.weight is \(2048, 10\), not \(128, 41\)",
-        ),
-        ({"model": {}, "trick": Foreign()}, "read as weights only"),
-        ({"model": {}, "counter": collections.Counter()}, "bn0.bias is missing"),
-        ({"state": {}}, "KeyError"),
-        ({"model": [1, 2]}, "AttributeError"),
-        ([1, 2], "TypeError"),
-        (b"not a zip", "read as weights only"),
-        (None, "no such file; take PANNs' Cnn14_emb128"),
-    ],
-)
+OTHER_FILES = [
+    (edited(**{"fc1.bias": None}), "fc1.bias is missing; take PANNs' Cnn14_emb128"),
+    (edited(**{"layer4.weight": torch.zeros(2)}), "layer4.weight is unknown"),
+    (edited(mean=torch.zeros(64)), "mean is unknown"),
+    (edited(**{"fc1.weight": torch.zeros(9, 8)}), r"fc1.weight is \(9, 8\), not \(128, 41\)"),
+    ({"model": {}, "trick": Foreign()}, "read as weights only"),
+    ({"model": {}, "counter": collections.Counter()}, "bn0.bias is missing"),
+    ({"state": {}}, "KeyError"),
+    ({"model": [1, 2]}, "AttributeError"),
+    ([1, 2], "TypeError"),
+    (b"not a zip", "read as weights only"),
+    (None, "no such file; take PANNs' Cnn14_emb128"),
+]
+
+
+@pytest.mark.parametrize("content, complaint", OTHER_FILES)
 def test_another_file_is_one_line_and_runs_nothing(panns, content, complaint, capsys):
     path, stored, _, net = panns
     if isinstance(content, bytes):
@@ -280,7 +237,7 @@ def test_another_file_is_one_line_and_runs_nothing(panns, content, complaint, ca
     elif content is not None:
         torch.save(content(stored) if callable(content) else content, path)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    with pytest.raises(ValueError, match=rf"net\.pth: .*{complaint}") as error:
+    with refused(rf"net\.pth: .*{complaint}"):
         load_panns(path, net)
-    assert "\n" not in str(error.value) and "this ran" not in capsys.readouterr().out
+    assert "this ran" not in capsys.readouterr().out
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
