@@ -212,13 +212,11 @@ def segment_counts(reference: Events, estimated: Events, labels, resolution=1.0)
     found = []
     for events in (reference, estimated):
         key, onset, offset = _table(events, reference, labels).T
-        first = np.floor(onset / resolution).astype(int)
-        length = np.ceil(offset / resolution).astype(int) - first
-        step = np.arange(length.sum()) + np.repeat(first - length.cumsum() + length, length)
-        # file and class, and the segment, as one complex number: such numbers sort by both
-        found.append(np.unique(np.repeat(key, length) + 1j * step))
-    both = np.intersect1d(*found, assume_unique=True)
-    return _count([one.real for one in (both, *found)], len(reference), len(labels))
+        spans = zip(key, np.floor(onset / resolution), np.ceil(offset / resolution), strict=True)
+        found.append({(k, s) for k, first, end in spans for s in range(int(first), int(end))})
+    ours, theirs = found
+    keys = [np.array([k for k, _ in pairs]) for pairs in (ours & theirs, ours, theirs)]
+    return _count(keys, len(reference), len(labels))
 
 
 def _labels(reference: Events, estimated: Events, labels: Iterable[str] | None) -> list[str]:
