@@ -217,17 +217,14 @@ def test_matching_is_optimal():
 def test_weighted_counts_are_repeated_files():
     reference, estimated, labels = scenes(4)
     weights = scoring.bootstrap_weights(np.arange(len(reference)), 3, seed=0)
-    for counts_of, f1 in (
-        (scoring.event_counts, scoring.event_f1),
-        (scoring.segment_counts, scoring.segment_f1),
-    ):
+    both = (scoring.event_counts, scoring.event_f1), (scoring.segment_counts, scoring.segment_f1)
+    for counts_of, f1 in both:
         counts = counts_of(reference, estimated, labels)
         assert counts.shape == (len(reference), len(labels), 3)
         got = scoring.class_f1(counts, weights)
         for row, weight in zip(got, weights, strict=True):
-            again = [
-                (f, f"{f}#{n}") for f, w in zip(reference, weight, strict=True) for n in range(w)
-            ]
+            times = zip(reference, weight, strict=True)
+            again = [(f, f"{f}#{n}") for f, w in times for n in range(w)]
             drawn = [{new: d.get(f, []) for f, new in again} for d in (reference, estimated)]
             np.testing.assert_allclose(row, f1(*drawn, labels)[0], **EXACT)
 

@@ -135,8 +135,9 @@ class Reader:
 
     def fingerprint(self, spec: dict) -> str:
         """Digest of a user's own data, of the splits that a spec uses."""
-        lists, found = zip(*self.files(self.checked(spec)).values(), strict=True)
-        return corpora.fingerprint(chain(*lists), chain(*(one.values() for one in found)))
+        found = self.files(self.checked(spec)).values()
+        lists = (path for paths, _ in found for path in paths)
+        return corpora.fingerprint(lists, (one for _, there in found for one in there.values()))
 
     def checked(self, spec: dict) -> dict[str, int]:
         """Clips by split, 0 for all, without those that are -1, after a check of the whole spec."""
