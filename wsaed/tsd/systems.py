@@ -14,6 +14,7 @@ from wsaed.tsd.scores import CONTROLS
 
 PAPER, NEEDS = "mixed_tsd", ("URBAN_SED", "AUDIOSET")
 PUBLISHED = table("tsd/published.yaml")
+KD, AD, ITERATIONS = (PUBLISHED["chains"]["b"][key] for key in ("kd", "ad", "iterations"))
 
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/mixed_tsd.csv).
@@ -66,7 +67,7 @@ def systems(p: dict) -> dict[str, dict]:
     for control in CONTROLS:
         kept = {key: base[key] for key in ("corpus", "front_end")}
         found[control] = {"method": "tsd.scores:control", "control": control} | kept
-    retrained = PUBLISHED["chains"]["b"]["iterations"] * p["retrain_epochs"]
+    retrained = ITERATIONS * p["retrain_epochs"]
     as_long = 2 * (p["epochs"] + retrained)  # as all students of a chain
     found["ws_long"] = found["ws"] | {"budget": base["budget"] | {"epochs": as_long}}
     found["a_source"], found["b_source"] = found["a_f_source"], found["b_kd_f_source"]
