@@ -192,8 +192,8 @@ def teach(data: Data, teachers: list[Path], steps: int, rate: float) -> None:
             "ones: make the teacher's run anew"
         )
     nearest = ((np.arange(steps) + 0.5) * t_s.shape[1] / steps).astype(int)
-    data.frame_labels[free] = torch.from_numpy(t_s[:, nearest]).to(training.device())
-    data.clip_labels[free] = torch.from_numpy(t_w).float().to(training.device())
+    data.frame_labels[free] = training.on_device(t_s[:, nearest])
+    data.clip_labels[free] = training.on_device(t_w).float()
 
 
 def median_lengths(corpus: Corpus, rate: float) -> torch.Tensor:
