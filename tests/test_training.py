@@ -36,6 +36,8 @@ def job(folder, epochs, stop_after=None, features=4):
         schedule=training.one_cycle,
         after=after,
         beside=beside,
+        validate=lambda: -abs(float(plain[0].weight.detach().mean()) - 0.03),
+        trunk=plain[0],
     )
     return rows, plain.state_dict() | {"beside": beside.weight}
 
@@ -48,6 +50,37 @@ def test_resumed_training_ends_in_the_same_bits(tmp_path, monkeypatch):
     resumed_rows, resumed = job(tmp_path / "b", 6)
     assert rows == resumed_rows
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def learned(scores):
+    """The rows and the last weight of a net w = 1, 2, ... that is scored so after each epoch."""
+    net = torch.nn.Linear(1, 1, bias=False)
+    told = iter(scores)
+
+    def losses(_, batch):
+        return {"loss": net.weight.sum(), "twice": 2 * net.weight.sum(), "none": torch.tensor(3.0)}
+
+    def after(batch):
+        net.weight.data.fill_(batch)
+
+    rows = training.fit(
+        net,
+        losses,
+        lambda epoch: [epoch + 1],
+        {"epochs": len(scores), "learning_rate": 0.1},
+        seed=0,
+        after=after,
+        validate=lambda: next(told),
+        trunk=net,
+    )
+    return rows, float(net.weight)
+
+
+def test_the_best_epoch_is_kept_the_first_among_equals_and_terms_slopes_are_told():
+    rows, kept = learned([0.1, 0.4, 0.2, 0.4])
+    assert [row["validation"] for row in rows] == [0.1, 0.4, 0.2, 0.4] and kept == 2
+    assert learned([0.0, 0.0])[1] == 1 and learned([0.1, 0.2])[1] == 2
+    assert rows[0]["twice'"] == 2 and not {"loss'", "none'"} & rows[0].keys()
 
 
 def test_no_checkpoint_within_a_minute_and_one_of_another_shape_is_refused(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ An algorithm is its ``losses(net, batch)`` and its ``batches(epoch)``. What is r
 Notebook: secost/method.ipynb trains with it.
 """
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -79,12 +80,17 @@ def fit(
     betas: tuple[float, float] = (0.9, 0.999),
     after: Callable = lambda batch: None,
     beside: nn.Module | None = None,
+    validate: Callable[[], float] | None = None,
+    trunk: nn.Module | None = None,
 ) -> list[dict]:
     """Train ``plain`` by Adam and give one row an epoch: the means of what ``losses`` returned.
 
     losses(net, batch) gives a dict of 0-dim tensors, of which "loss" is minimised; its net is
     ``plain``, or that in torchrun's wrapping. ``after(batch)`` runs behind every step.
     budget: "epochs" and "learning_rate", which ``schedule(progress in [0, 1))`` scales.
+    validate() scores ``plain`` after every epoch, "validation" in its row: the weights of the
+    best epoch, the first among equals, are what is left at the end. ``trunk``: the row has, for
+    each term of the loss, the norm of its gradient there on the epoch's first batch, "term'".
     ``folder`` keeps a checkpoint, written at epoch ends, at most one every CHECKPOINT_SECONDS
     (60), and resumed from exactly; it holds the weights of ``beside``, too. Stops with SystemExit
     at an epoch's end when the parent process has died.
@@ -93,6 +99,7 @@ def fit(
     learned = [weight for weight in net.parameters() if weight.requires_grad]
     adam = torch.optim.Adam(learned, budget["learning_rate"], betas=betas, fused=True)
     modules = {"net": net} | ({"beside": beside} if beside is not None else {})
+    modules |= {"best": copy.deepcopy(plain)} if validate else {}
     parent, rows, first = os.getppid(), [], 0
     checkpoint, epochs = folder and folder / CHECKPOINT, budget["epochs"]
     if checkpoint and checkpoint.exists():
@@ -102,12 +109,14 @@ def fit(
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         for module in modules.values():
             module.train()
-        todo, sums = list(batches(epoch)), {}
+        todo, sums, slopes = list(batches(epoch)), {}, {}
         for i, batch in enumerate(todo):
             if schedule:
                 progress = (epoch + i / len(todo)) / epochs
                 adam.param_groups[0]["lr"] = budget["learning_rate"] * schedule(progress)
             found = losses(net, batch)
+            if i == 0 and trunk is not None:
+                slopes = gradient_norms(found, [*trunk.parameters()])
             adam.zero_grad(set_to_none=True)
             found["loss"].backward()
             adam.step()
@@ -115,6 +124,12 @@ def fit(
             for key, value in found.items():
                 sums[key] = sums.get(key, 0) + torch.as_tensor(value).detach()
         rows.append({"epoch": epoch + 1} | {k: float(v) / len(todo) for k, v in sums.items()})
+        rows[-1] |= slopes
+        if validate:
+            score = validate()
+            if score > max((row["validation"] for row in rows[:-1]), default=-np.inf):
+                modules["best"].load_state_dict(plain.state_dict())
+            rows[-1]["validation"] = score
         tell(rows[-1])
         every = float(os.environ.get("CHECKPOINT_SECONDS", 60))
         if checkpoint and epoch + 1 < epochs and time.monotonic() - saved >= every:
@@ -122,23 +137,42 @@ def fit(
             saved = time.monotonic()
         if os.getppid() != parent:
             raise SystemExit("stopped: the process that asked for this run has ended")
+    if validate and rows:
+        plain.load_state_dict(modules["best"].state_dict())
     return rows
 
 
-def run(plain, losses, batches, spec: dict, replicate: int, folder: Path, tell, **options) -> dict:
-    """`fit` as a paper's run: by spec["budget"], on the replicate's seed; the score "loss".
+def gradient_norms(terms: dict[str, torch.Tensor], weights: list) -> dict[str, float]:
+    """{"term'": Euclidean norm of the term's gradient by the weights}, of each but the "loss"."""
+    found = {}
+    for name, term in terms.items():
+        if name != "loss" and torch.is_tensor(term) and term.requires_grad:
+            slopes = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+            norms = [g.float().norm() for g in slopes if g is not None]
+            found[f"{name}'"] = float(torch.stack(norms).norm()) if norms else 0.0
+    return found
 
-    options: of `fit`; the schedule is one cycle unless they say otherwise.
+
+def run(plain, losses, batches, spec: dict, replicate: int, folder: Path, tell, **options) -> dict:
+    """`fit` as a paper's run: by spec["budget"], on the replicate's seed; its curves.
+
+    options: of `fit`; the schedule is one cycle unless they say otherwise. Gives "curves", of
+    four digits an epoch: "loss", its terms, their gradients' norms, "validation"; and with that
+    "best_epoch", from 1.
     """
     options = {"schedule": one_cycle, "seed": replicate, "folder": folder, "tell": tell} | options
     rows = fit(plain, losses, batches, spec["budget"], **options)
-    return {"loss": [round(row["loss"], 5) for row in rows]}
+    names = [name for name in rows[-1] if name != "epoch"]
+    found = {"curves": {k: [float(f"{row.get(k, 0):.4g}") for row in rows] for k in names}}
+    if "validation" in names:
+        found["best_epoch"] = 1 + int(np.argmax([row["validation"] for row in rows]))
+    return found
 
 
-def tagger(net, loss: Callable, features, target, spec: dict, replicate: int, *where) -> dict:
+def tagger(net, loss: Callable, features, target, spec: dict, replicate: int, *where, **options):
     """`run` of a net whose clip probabilities learn the target (clips, classes) by ``loss``.
 
-    features: as `resident` gives them; where: the run's folder and ``tell``.
+    features: as `resident` gives them; where: the run's folder and ``tell``; options: of `fit`.
     """
 
     def losses(net, batch):
@@ -151,7 +185,7 @@ def tagger(net, loss: Callable, features, target, spec: dict, replicate: int, *w
         rows = shuffled(len(target), spec["budget"]["batch_size"], replicate, epoch)
         return rows_of(features, rows)
 
-    return run(net, losses, batches, spec, replicate, *where)
+    return run(net, losses, batches, spec, replicate, *where, **options)
 
 
 def on_device(values: np.ndarray) -> torch.Tensor:
