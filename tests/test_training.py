@@ -73,7 +73,7 @@ def learned(scores):
         validate=lambda: next(told),
         trunk=net,
     )
-    return rows, float(net.weight)
+    return rows, net.weight.item()
 
 
 def test_the_best_epoch_is_kept_the_first_among_equals_and_terms_slopes_are_told():
