@@ -158,12 +158,41 @@ def test_what_the_paper_found_reproduces_and_few_replicates_or_gaps_decide_nothi
     assert (lacks.verdict, lacks.note) == ("not run", f"these results have no {system}")
 
 
+def test_systems_that_are_not_trained_out_or_nobody_measured_leave_no_verdict():
+    df = frame(world("secost", "S2") | world("secost", "S7"))
+    df.attrs["gains"] = {"base": 0.004, "fixed_2": 0.0101, "alone_1": np.nan, "smoothed": 0.3}
+    asked, reasons = claims.preconditions("secost", df)
+    assert (
+        reasons["S2"] == "not trained out: fixed_2 (+0.010)" and "alone_1 (+nan)" in reasons["S7"]
+    )
+    assert asked.iloc[-1].tolist()[1:] == [2, "0", False]  # `smoothed` decides no claim
+    assert "S11" not in reasons and "S1" not in reasons
+    said = {c.name: c.verdict for c in claims.judged({"secost": df})["secost"]}
+    assert said["S2"] == said["S7"] == "not testable here"
+    df.attrs["gains"] = {"base": 0.004, "fixed_2": 0.0099}
+    asked, reasons = claims.preconditions("secost", df)
+    assert "S2" not in reasons and asked.iloc[-1].met
+    assert claims.compared("secost", "S2", "S7")[:3] == ["fixed_2", "base", "alone_1"]
+    assert claims.compared("mixed_tsd", "T2") == ["ss", "ws", "b_f_3"]
+
+
+def test_a_claim_that_only_the_real_corpus_decides_says_so(monkeypatch):
+    row = PAPERS["secost"]["claims"]["S2"] | {"only_real": "527 classes"}
+    monkeypatch.setitem(PAPERS["secost"]["claims"], "S2", row)
+    found = judged("secost", frame(world("secost", "S2")), "S2")
+    assert (found.verdict, found.note) == (
+        "reproduced",
+        "only the real corpus decides: 527 classes",
+    )
+
+
 @pytest.mark.parametrize("paper, name, link", LINKS)
 def test_a_link_turned_round_shows_the_opposite_and_is_named(paper, name, link):
     df = frame(world(paper, name, link))
     found = judged(paper, df, name)
-    assert found.verdict == "opposite" and (found.note == link or name == "T1")
-    assert "contradicted" in {part.outcome for part in found.parts if part.name == found.note}
+    named, _, size = found.note.rpartition(": ")
+    assert found.verdict == "opposite" and (named == link or name == "T1")
+    assert ("contradicted", size) in {(p.outcome, p.size()) for p in found.parts if p.name == named}
     known = [dict(df.xs(r, level="replicate").stack()) for r in range(8)]
     every = links(PAPERS[paper]["claims"][name])
     for part, (rule, key, text) in zip(found.parts, every, strict=True):
@@ -373,7 +402,7 @@ def test_an_open_claim_says_how_many_replicates_would_decide_it_and_which_way():
 
 def test_what_tuned_thresholds_say_of_other_verdicts():
     for outcome, tuned, failed, note in (
-        ("contradicted", "undecided", "", "link; at 0.5 only"),
+        ("contradicted", "undecided", "", "link: +0.000 [+0.000, +0.000]; at 0.5 only"),
         ("undecided", "holds", "", "more than 1000 replicates; reproduced at tuned thresholds"),
         ("holds", "contradicted", "too weak", "too weak; opposite at tuned thresholds"),
     ):

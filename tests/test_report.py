@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wsaed import plots, report
+from wsaed import plots, report, runs
 from wsaed.claims import rules
 
 CORPUS = {"name": "soundscapes", "bank": None}
@@ -74,6 +74,30 @@ def test_a_table_has_a_row_a_row_and_leaves_empty_columns_out(df):
     assert made["paper: event F1"].tolist() == ["0.405", ""]
     assert made["replicates"].tolist() == [2, 3]
     assert made["event F1"][1] == report.score(df, "pts@esp", "f1")
+
+
+def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
+    home = tmp_path / "secost"
+    scores = {"gl": {"f1_esp": [0.1, 0.2, 0.3]}, "pts": {"f1_esp": [0.1, 0.1, 0.101]}}
+    scores["control"] = {"f1_esp": [0.4, 0.6, 0.5]}
+    known = records(scores)
+    for key, record in known.items():
+        record["spec"]["budget"] = {"epochs": 1}
+        record |= {"system": key[0], "replicate": key[1], "code": "", "data": "", "versions": {}}
+        record["cost"] = {"seconds": 60 * (1 + key[1])}
+    runs.write_records(home / "records.json", known)
+    (home / "plateau.csv").write_text("system,change\ngl,0.004\n")
+    df.attrs["evidence"] = str(home)
+    names = {"gl": "GL", "pts@esp": "PTS, ESP", "control": "beside"}
+    made = report.table(df.drop("gl@esp", errors="ignore"), names, {"f1_esp": "F1"})
+    heads = ["system", "evidence: F1", "this run: F1", "as expected", "gain from more training"]
+    assert list(made) == [*heads, "core-minutes a run", "replicates"]
+    assert made["as expected"].tolist() == ["yes", "not F1", ""]  # pts: 0.533, always 0.1 before
+    assert made["this run: F1"].tolist()[2] == "" and made["replicates"].tolist() == [3, 3, 3]
+    assert made["gain from more training"].tolist() == ["+0.004", "", ""]
+    assert made["core-minutes a run"].tolist() == ["2.0"] * 3
+    gains = report.recorded(tmp_path, "secost").attrs["gains"]
+    assert gains["gl"] == 0.004 and np.isnan(gains["pts"])
 
 
 def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path):

@@ -1,12 +1,15 @@
-"""Calibration on baselines alone, on corpus seeds that no result uses; every try is logged.
+"""Calibration on corpus seeds that no result uses: tries, each logged, and who is trained out.
 
-First a baseline's recipe (epochs, learning rate), towards a validation plateau and as far as a
-laptop's patience goes, then the corpus's difficulty until the baseline lands mid-scale. What was
-chosen is frozen in params/, in the paper's systems and in the corpus's defaults;
-results/calibration/<paper>.csv holds every try, also the rejected ones.
+    python -m wsaed.calibration secost base --set learning_rate=0.001 epochs=30
+    python -m wsaed.calibration joint_at_aed --plateau
 
-    python -m wsaed.calibration secost --set epochs=8 learning_rate=0.001 snr=[0,20]
-    python -m wsaed.calibration joint_at_aed --system gl --set dropout=1.0
+The first trains systems with settings laid over theirs, and adds a line a system to
+results/calibration/<paper>.csv, whatever came out: how long, its best epoch, the score on
+validation that chose it. Only of baselines are there scores on test clips: of a proposal one may
+see whether it has finished learning, never whether it beats its rival. The second trains every
+system that a claim compares once with its own budget and once with half as much again (what it
+learns from keeps its budget) and writes results/evidence/<paper>/plateau.csv. What is chosen is
+frozen in params/ and the papers' tables.
 """
 
 import argparse
@@ -16,66 +19,118 @@ import numpy as np
 import pandas as pd
 
 from wsaed import parameters, runs
-from wsaed.corpora.soundscapes import DEFAULTS
-from wsaed.features import FRONT_ENDS
-from wsaed.files import ROOT, one_line
+from wsaed.claims.claims import compared
+from wsaed.files import ROOT, one_line, table, write_whole
 from wsaed.papers import PAPERS
 
 FIRST_SEED = 1000  # results use replicates 0, 1, 2, ...: never these
-BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate")
+BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate", "schedule")
+LONGER = 1.5
 
 
 def changed(spec: dict, settings: dict) -> dict:
-    """A baseline's spec with settings laid over it, each where a key of its name belongs.
+    """A system's spec with settings laid over it, each where a key of its name belongs.
 
     A setting of the corpus is its teachers', too: they hear the same clips.
     """
-    mine = {"budget": {*BUDGET, "schedule"}, "net": spec.get("net", {}).keys()}
-    kept = {part: {k: v for k, v in settings.items() if k in keys} for part, keys in mine.items()}
-    kept["corpus"] = {k: v for k, v in settings.items() if not any(k in p for p in kept.values())}
-    found = spec | {part: spec[part] | more for part, more in kept.items() if more}
+    mine = {"budget": BUDGET, "net": spec.get("net", {}).keys(), "front_end": ("front_end",)}
+    mine["own"] = [k for k in spec if k not in ("corpus", "teachers", *mine)]
+    parts = {part: {k: v for k, v in settings.items() if k in keys} for part, keys in mine.items()}
+    other = {k: v for k, v in settings.items() if not any(k in part for part in parts.values())}
+    flat = parts.pop("own") | parts.pop("front_end")
+    found = spec | flat | {part: spec[part] | more for part, more in parts.items() if more}
+    found["corpus"] = spec["corpus"] | other
     if "teachers" in spec:
-        found["teachers"] = [changed(teacher, kept["corpus"]) for teacher in spec["teachers"]]
+        found["teachers"] = [changed(teacher, other) for teacher in spec["teachers"]]
     return found
+
+
+def longer(spec: dict) -> dict:
+    """The spec with half as much again of its own budget."""
+    key = "steps" if "steps" in spec["budget"] else "epochs"
+    return changed(spec, {key: round(LONGER * spec["budget"][key])})
+
+
+def mean(records: list[dict], column) -> float:
+    """The mean over records of a score, or of column(scores)."""
+    read = column if callable(column) else lambda scores: scores[column]
+    return round(float(np.mean([read(record["scores"]) for record in records])), 4)
+
+
+def best(scores: dict) -> float:
+    """The validation score of the epoch that was kept."""
+    return scores["curves"]["validation"][scores["best_epoch"] - 1]
+
+
+def told(system: str, spec: dict, records: list[dict], note: str, columns) -> dict:
+    """A line of the log: all that a spec says of itself, and what came out."""
+    corpus = {k: v for k, v in spec["corpus"].items() if k != "name"}
+    return {
+        "system": system,
+        "corpus": json.dumps(corpus),
+        "net": json.dumps({"front_end": spec["front_end"]} | spec["net"]),
+        "budget": json.dumps(spec["budget"]),
+        "note": note,
+        "seeds": len(records),
+        "steps": round(mean(records, "steps")),
+        "seconds": round(float(np.mean([record["cost"]["seconds"] for record in records]))),
+        "best_epoch": mean(records, "best_epoch"),
+        "epochs": mean(records, lambda scores: len(scores["curves"]["validation"])),
+        "validation": mean(records, best),
+    } | {name: mean(records, name) for name in columns}
+
+
+def plateau(paper: str, systems: list[str], specs: dict, seeds: range) -> pd.DataFrame:
+    """A row a system: steps, score, score at 1.5 times, change, whether that is below delta."""
+    delta, rows = table("claims/claims.yaml")[paper]["delta"], []
+    wanted = [(spec, r) for s in systems for spec in (specs[s], longer(specs[s])) for r in seeds]
+    records = runs.train(wanted, f"{paper}: trained out?")
+    for i, system in enumerate(systems):
+        both = np.array_split(records[2 * i * len(seeds) : 2 * (i + 1) * len(seeds)], 2)
+        score, more = (mean(half, best) for half in both)
+        change = round(more - score, 4)
+        steps = round(mean(both[0], "steps"))
+        rows.append([system, steps, score, more, change, len(seeds), change < delta])
+    heads = ["system", "steps", "score", "score at 1.5 times", "change", "seeds", "met"]
+    return pd.DataFrame(rows, columns=heads)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.calibration", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("paper", choices=list(PAPERS))
-    parser.add_argument("--system", help="default: the paper's first baseline")
+    parser.add_argument("systems", nargs="*", help="default: those that a claim compares")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", dest="settings")
-    parser.add_argument("--replicates", type=int, default=2)
-    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--plateau", action="store_true", help="who is trained out?")
+    parser.add_argument("--seeds", type=int, default=2, help="how many, from 1000 on")
+    parser.add_argument("--profile", default="evidence")
     parser.add_argument("--note", default="", help="what else is different in this try")
     options = parser.parse_args(arguments)
     settings = {k: json.loads(v) for k, v in (s.split("=", 1) for s in options.settings)}
-    paper = PAPERS[options.paper]
-    system = options.system or paper.BASELINES[0]
-    if system not in paper.BASELINES:
-        parser.error(f"only baselines may be calibrated on: {', '.join(paper.BASELINES)}")
-    p = parameters.chosen(options.paper, options.profile)
-    spec = changed(paper.systems(p)[system], settings)
-    seeds = range(FIRST_SEED, FIRST_SEED + options.replicates)
-    scores = [r["scores"] for r in runs.train([(spec, seed) for seed in seeds], "calibration")]
-    corpus, budget = spec["corpus"], spec["budget"]
-    snr = corpus.get("snr", DEFAULTS["snr"])
-    noted = [f"{k} {v}" for k, v in settings.items() if k in spec["net"] or k == "schedule"]
-    row = {
-        **({"system": system} if len(paper.BASELINES) > 1 else {}),
-        "corpus": corpus.get("bank") or corpus["name"],
-        "hop": f"{1000 / FRONT_ENDS[spec['front_end']].frames_per_second:g} ms",
-        **{split: corpus[split] for split in paper.TRAINING_SPLITS},
-        "snr": f"{snr[0]:g} to {snr[1]:g}",
-        **{name: budget[name] for name in BUDGET if name in budget},
-        "note": ", ".join(filter(None, (options.note, *noted))),
-        "replicates": options.replicates,
-        **{name: round(float(np.mean([s[name] for s in scores])), 4) for name in paper.CALIBRATED},
-    }
+    paper, seeds = PAPERS[options.paper], range(FIRST_SEED, FIRST_SEED + options.seeds)
+    every = paper.systems(parameters.chosen(options.paper, options.profile))
+    trained = {name: changed(s, settings) for name, s in every.items() if "budget" in s}
+    systems = options.systems or [s for s in compared(options.paper) if s in trained]
+    if unknown := set(systems) - trained.keys():
+        parser.error(f"{min(unknown)} is not trained; there are {', '.join(trained)}")
+    if options.plateau:
+        path = ROOT / "results" / "evidence" / options.paper / "plateau.csv"
+        made = plateau(options.paper, systems, trained, seeds)
+        if path.exists():
+            made = pd.concat([pd.read_csv(path), made]).drop_duplicates("system", keep="last")
+        write_whole(path, made.to_csv(index=False))
+        print(made.to_string(index=False))
+        return
     path = ROOT / "results" / "calibration" / f"{options.paper}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
-    print(json.dumps(row))
+    for system in systems:
+        records = runs.train([(trained[system], seed) for seed in seeds], f"calibration, {system}")
+        columns = paper.CALIBRATED if system in paper.BASELINES else ()
+        row = pd.DataFrame([told(system, trained[system], records, options.note, columns)])
+        if path.exists():
+            row = pd.concat([pd.read_csv(path), row])
+        write_whole(path, row.to_csv(index=False))
+        print(row.iloc[-1].to_json())
 
 
 if __name__ == "__main__":

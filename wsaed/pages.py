@@ -24,7 +24,7 @@ def page(home: Path) -> str:
     """The report of a results folder: what made it, every artefact, the claims it decides."""
     parts = [f"# Results: {home.name}\n", f"{READING}\n"]
     every = {paper: runs.read_records(home / paper / runs.RECORDS) for paper in PAPERS}
-    frames = {paper: report.frame(records) for paper, records in every.items() if records}
+    frames = {paper: report.recorded(home, paper) for paper in PAPERS if every[paper]}
     for paper, found in claims.judged(frames).items():
         records, published = every[paper], PAPERS[paper].PUBLISHED
         parts += [f"## {published['title']}\n", f"{_origin(home / paper, records)}\n"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from scipy import stats
 
 from wsaed import parameters, runs
 from wsaed.claims import claims as judging
@@ -38,22 +39,38 @@ def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
 def results(p: dict) -> pd.DataFrame:
     """One row a (system, replicate) of an artefact, one column a score; trains what is missing."""
     names = PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]
-    return frame(runs.records(p["paper"], names, p, p["home"]))
+    df, home = frame(runs.records(p["paper"], names, p, p["home"]), p["home"]), p["home"]
+    if p["profile"] == "laptop":  # one replicate of the evidence
+        home = home.parent.with_name(home.parent.name.replace("laptop", "evidence")) / p["paper"]
+        df.attrs["evidence"] = str(home)
+    return df
 
 
 def recorded(home: Path, paper: str) -> pd.DataFrame:
     """The records in a folder of results as `results` gives them; empty where there are none."""
-    return frame(runs.read_records(home / paper / "records.json"))
+    return frame(runs.read_records(home / paper / runs.RECORDS), home / paper)
 
 
-def frame(records: dict) -> pd.DataFrame:
-    """{(system, replicate): record} as a frame of scores; attrs: "bank", a name, and "corpus"."""
+def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
+    """{(system, replicate): record} as a frame of scores.
+
+    attrs: "bank", a name, "corpus"; from ``home``, the records' folder, where it has them, "gains",
+    what half as many steps again add to a trained system on validation (nan: not measured), and
+    "minutes" that a run of a system takes a core.
+    """
     df = pd.DataFrame.from_dict({k: r["scores"] for k, r in records.items()}, orient="index")
     df.index = pd.MultiIndex.from_tuples([*records], names=["system", "replicate"])
     df = df.sort_index()
     corpora = [r["spec"]["corpus"] for r in records.values() if "corpus" in r.get("spec", {})]
     df.attrs["corpus"] = corpora[0] if corpora else {}
     df.attrs["bank"] = df.attrs["corpus"].get("bank")
+    if home and (home / "plateau.csv").exists():
+        known = pd.read_csv(home / "plateau.csv").set_index("system")["change"]
+        trained = {key[0] for key, record in records.items() if "budget" in record["spec"]}
+        df.attrs["gains"] = {s: float(known.get(s, np.nan)) for s in sorted(trained)}
+    if home and (home / "cost.json").exists():
+        taken = pd.Series(json.loads((home / "cost.json").read_text())).str["seconds"] / 60
+        df.attrs["minutes"] = taken.groupby(lambda key: key.rpartition("/")[0]).mean().to_dict()
     return df
 
 
@@ -108,20 +125,52 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
     """A row a row of ``rows`` (row -> name): each of ``columns`` (column -> head), its replicates.
 
     printed: column -> {row: the paper's value, a text, or [mean, standard deviation]}, which stands
-    before ours. Columns that no row fills are left out.
+    before ours. A replicate of the evidence stands beside the evidence itself, whose replicates
+    are counted, and "as expected" says whether it lies within their spread. Columns that no row
+    fills are left out.
     """
-    found = []
+    known, found = evidence(df), []
+    ours, counted = ("", df) if known is None else ("this run: ", known)
     for row, name in rows.items():
-        cells = {"system": name}
+        cells, system = {"system": name}, row.partition("@")[0]
+        outside = []
         for column, head in columns.items():
             if column in (printed or {}):
                 value = printed[column].get(row, "")
                 numbers = [] if isinstance(value, str) else np.atleast_1d(value)
                 cells[f"paper: {head}"] = " ± ".join(f"{v:.3f}" for v in numbers) or value
-            cells[head] = score(df, row, column)
-        found.append(cells | {"replicates": len(df.loc[row.partition("@")[0]])})
-    made = pd.DataFrame(found)
+            if known is not None:
+                cells[f"evidence: {head}"] = score(known, row, column)
+                outside += [head] if (within(known, df, row, column) is False) else []
+            cells[f"{ours}{head}"] = score(df, row, column)
+        if known is not None and system in df.index:
+            cells["as expected"] = f"not {', '.join(outside)}" if outside else "yes"
+        gain, minutes = (counted.attrs.get(a, {}).get(system) for a in ("gains", "minutes"))
+        cells["gain from more training"] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
+        cells["core-minutes a run"] = "" if minutes is None else f"{minutes:.1f}"
+        cells["replicates"] = len(counted.loc[system]) if system in counted.index else 0
+        found.append(cells)
+    made = pd.DataFrame(found).fillna("")
     return made.loc[:, (made != "").any()]
+
+
+def evidence(df: pd.DataFrame) -> pd.DataFrame | None:
+    """The committed evidence of which ``df`` is a replicate, where there is one."""
+    home = Path(df.attrs.get("evidence", ""))
+    known = recorded(home.parent, home.name) if "evidence" in df.attrs else None
+    return None if known is None or known.empty else known
+
+
+def within(known, df, row: str, column: str, level: float = 0.95) -> bool | None:
+    """Whether a row's mean lies where a further replicate of ``known`` would; None: unknown."""
+    try:
+        before, now = values(known, row, column), values(df, row, column).mean()
+    except KeyError:
+        return None
+    if len(before) < 2:
+        return None
+    half = stats.t.ppf(0.5 + level / 2, len(before) - 1) * before.std(ddof=1)
+    return bool(abs(now - before.mean()) <= half * np.sqrt(1 + 1 / len(before)) + 1e-9)
 
 
 def caption(p: dict) -> str:
@@ -231,10 +280,7 @@ def claims_table(found: list[rules.Claim]) -> pd.DataFrame:
 
 
 def _shown(part: rules.Part) -> str:
-    text = f"{part.estimate:+.4f}"
-    if np.isfinite(part.low):
-        text += f" [{part.low:+.4f}, {part.high:+.4f}]"
-    return f"{text} {part.outcome}" if part.replicates >= rules.MINIMUM else text
+    return f"{part.size()} {part.outcome}" if part.replicates >= rules.MINIMUM else part.size()
 
 
 def beside_table(found: list[rules.Claim]) -> pd.DataFrame:

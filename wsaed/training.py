@@ -123,7 +123,9 @@ def fit(
             after(batch)
             for key, value in found.items():
                 sums[key] = sums.get(key, 0) + torch.as_tensor(value).detach()
-        rows.append({"epoch": epoch + 1} | {k: float(v) / len(todo) for k, v in sums.items()})
+        taken = (rows[-1]["steps"] if rows else 0) + len(todo)
+        means = {k: float(v) / len(todo) for k, v in sums.items()}
+        rows.append({"epoch": epoch + 1, "steps": taken} | means)
         rows[-1] |= slopes
         if validate:
             score = validate()
@@ -157,13 +159,14 @@ def run(plain, losses, batches, spec: dict, replicate: int, folder: Path, tell, 
     """`fit` as a paper's run: by spec["budget"], on the replicate's seed; its curves.
 
     options: of `fit`; the schedule is one cycle unless they say otherwise. Gives "curves", of
-    four digits an epoch: "loss", its terms, their gradients' norms, "validation"; and with that
-    "best_epoch", from 1.
+    four digits an epoch: "loss", its terms, their gradients' norms, "validation"; "steps", how
+    many it took; and with validation "best_epoch", from 1.
     """
     options = {"schedule": one_cycle, "seed": replicate, "folder": folder, "tell": tell} | options
     rows = fit(plain, losses, batches, spec["budget"], **options)
-    names = [name for name in rows[-1] if name != "epoch"]
+    names = [name for name in rows[-1] if name not in ("epoch", "steps")]
     found = {"curves": {k: [float(f"{row.get(k, 0):.4g}") for row in rows] for k in names}}
+    found["steps"] = rows[-1]["steps"]
     if "validation" in names:
         found["best_epoch"] = 1 + int(np.argmax([row["validation"] for row in rows]))
     return found

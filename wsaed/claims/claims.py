@@ -42,7 +42,8 @@ def claims(paper: str, df: pd.DataFrame) -> list[Claim]:
 def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """(what baselines and oracles must show, and do; the claims that fall without, and why).
 
-    What ``df`` has no scores for is not asked. A row that needs nothing is told.
+    What ``df`` has no scores for is not asked. A row that needs nothing is told. attrs "gains" of
+    ``df``: what half as many steps again add to each trained system, nan where nobody knows.
     """
     spec, rows, reasons = PAPERS[paper], [], {}
     for row in spec["preconditions"]:
@@ -64,14 +65,34 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
         if needed and not met:
             for name in set(row.get("only", spec["claims"])).difference(row.get("but", ())):
                 reasons.setdefault(name, []).append(row["reason"].format(value))
+    gains = df.attrs.get("gains", {})
+    short = {s: gain for s, gain in gains.items() if not gain < spec["delta"]}
+    short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items() if s in compared(paper)}
+    if gains:
+        what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
+        rows.append((what, len(short), "0", not short))
+    for name in spec["claims"]:
+        if late := [short[s] for s in compared(paper, name) if s in short]:
+            reasons.setdefault(name, []).append(f"not trained out: {', '.join(late)}")
     asked = pd.DataFrame(rows, columns=["precondition", "measured", "needed", "met"])
     return asked, {name: "; ".join(why) for name, why in reasons.items()}
+
+
+def compared(paper: str, *only: str) -> list[str]:
+    """The systems that decide a paper's claims, or those of the claims named."""
+    found = {}
+    for row in map(PAPERS[paper]["claims"].get, only or PAPERS[paper]["claims"]):
+        for rule, _, of in _links(row, ""):
+            words = of[0][1:] if rule == "by" else [system for _, system, _ in of]
+            found |= dict.fromkeys(chain(filter(None, words), row.get("with", ())))
+    return [*found]
 
 
 def _claim(df, spec: dict, name: str, row: dict) -> Claim:
     """A claim with its parts, those beside it and those at tuned thresholds."""
     column, delta, more = row.get("column", spec["column"]), spec["delta"], row.get("more", [])
     links, claim = [*_links(row, column)], Claim(name, row["place"], row["text"], [])
+    claim = replace(claim, only_real=row.get("only_real", ""))
     old, new = spec.get("tuned", ("", ""))
     try:
         parts = [_part(df, delta, *link) for link in links]

@@ -36,6 +36,11 @@ class Part:
     replicates: int
     needed: int | None = None  # replicates that the observed spread would need; None: unknown
 
+    def size(self) -> str:
+        """ "-0.021 [-0.030, -0.012]": the estimate, with its interval where it has one."""
+        interval = f" [{self.low:+.3f}, {self.high:+.3f}]" if np.isfinite(self.low) else ""
+        return f"{self.estimate:+.3f}{interval}"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -49,6 +54,7 @@ class Claim:
     tuned: list[Part] = field(default_factory=list)  # the parts, thresholds tuned on validation
     verdict: str = "open"
     note: str = ""
+    only_real: str = ""  # why only the paper's own corpus can decide it, where that is so
 
 
 def two_level_interval(d: np.ndarray, resampled: np.ndarray | None):
@@ -163,7 +169,8 @@ def _countable(claim: Claim) -> bool:
 def _together(claim: Claim) -> tuple[str, str]:
     """(outcome of a claim's links before the correction over all claims, what to note of it)."""
     if against := claim_p(claim)[1]:
-        return "contradicted", against
+        size = next(part.size() for part in claim.parts if part.name == against)
+        return "contradicted", f"{against}: {size}"
     held = all(part.outcome == "holds" for part in claim.parts)
     return ("holds", "") if held else ("undecided", _why_undecided(claim))
 
@@ -184,7 +191,9 @@ def _decided(claim: Claim, reason: str, p: float | None) -> Claim:
     if claim.tuned and tuned != verdict:
         judged = verdict in (VERDICTS["holds"], VERDICTS["contradicted"])
         beside = "at 0.5 only" if judged else f"{tuned} at tuned thresholds"
-    return replace(claim, verdict=verdict, note="; ".join(filter(None, (reason or note, beside))))
+    real = f"only the real corpus decides: {claim.only_real}" if claim.only_real else ""
+    said = filter(None, (reason or note, beside, real))
+    return replace(claim, verdict=verdict, note="; ".join(said))
 
 
 def _why_undecided(claim: Claim) -> str:
