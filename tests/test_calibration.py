@@ -73,5 +73,7 @@ def test_who_gains_from_half_as_many_steps_again_is_not_trained_out(trained, tmp
     calibration.main(["secost", "base", "--plateau", "--set", "epochs=68"])
     again = pd.read_csv(tmp_path / "results/evidence/secost/plateau.csv").set_index("system")
     assert not again.loc["base", "met"] and again.drop("base").equals(found.drop("base"))
-    own, kept = zip(*((s["budget"]["epochs"], t["budget"]["epochs"]) for s, t in taught(trained)))
+    own, kept = zip(
+        *((s["budget"]["epochs"], t["budget"]["epochs"]) for s, t in taught(trained)), strict=True
+    )
     assert set(own) == {66, 99} and not {66, 99} & set(kept)  # a teacher keeps its budget
