@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsaed import code, corpora, files
+from wsaed import code, corpora, files, nets
 from wsaed.corpora import Corpus, Event, Shards, Split
 from wsaed.postprocess import active_frames
 
@@ -42,22 +42,26 @@ def bits(scores) -> str:
     return json.dumps(scores, sort_keys=True)
 
 
-def ends_the_same(train, folder: Path) -> dict:
-    """The scores of ``train(folder, tell)``, of three epochs, whole; killed in one, it resumes."""
-    epochs, whole = [], train(folder / "whole", lambda row: None)
+def same_weights(a: Path, b: Path) -> bool:
+    """Whether the networks kept in two folders are equal to the bit."""
+    a, b = (load_file(folder / nets.WEIGHTS) for folder in (a, b))
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def ends_the_same(train, folder: Path, killed_in: int = 2, epochs: int = 3) -> dict:
+    """The scores of ``train(folder, tell)`` as a whole; a run killed in an epoch ends in them."""
+    trained, whole = [], train(folder / "whole", lambda row: None)
 
     def kill(row):
-        if row["epoch"] == 2:
+        if row["epoch"] == killed_in:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(folder / "killed", kill)
     assert (folder / "killed/checkpoint.pt").exists()
-    again = train(folder / "killed", lambda row: epochs.append(row["epoch"]))
-    assert epochs == [2, 3]  # the first one was not trained again
-    assert bits(whole) == bits(again)
-    a, b = (load_file(folder / name / "net.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(a[k], b[k]) for k in a)
+    again = train(folder / "killed", lambda row: trained.append(row["epoch"]))
+    assert trained == list(range(killed_in, epochs + 1))  # those before were not trained again
+    assert bits(whole) == bits(again) and same_weights(folder / "whole", folder / "killed")
     return whole
 
 
@@ -90,6 +94,14 @@ def made_corpus(folder: Path, sizes: dict[str, int]) -> Corpus:
     """
     splits = {name: made_split(name, count, folder) for name, count in sizes.items()}
     return Corpus("made", LABELS, splits, "")
+
+
+@pytest.fixture
+def corpus(request, tmp_path, monkeypatch):
+    """A made corpus of the test module's ``SIZES`` or the parameter's, whatever a spec's corpus."""
+    made = made_corpus(tmp_path, request.module.SIZES | getattr(request, "param", {}))
+    monkeypatch.setattr(corpora, "load", lambda spec, replicate: made)
+    return made
 
 
 def made_events(name: str, count: int, labels=LABELS) -> list[list[Event]]:
