@@ -129,3 +129,22 @@ def test_panels_draw_the_replicates_and_the_paper_s_values(df):
     assert any(np.allclose(x, (0, 10)) for x in drawn)  # the paper's own differences
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["GL", "PTS"]
     plt.close(fig)
+
+
+def test_curves_draw_each_replicate_its_best_epoch_and_every_term_s_slope():
+    known = {0: [0.1, 0.4, 0.2], 1: [0.3, 0.2, 0.1]}
+    slopes = {"loss": [3, 2, 1], "weak": [2, 1, 1], "weak'": [4.0, 2.0, 1.0]}
+    scores = {r: {"curves": slopes | {"validation": v}} for r, v in known.items()}
+    best = {0: 2, 1: 1}
+    found = report.frame(
+        {("gl", r): {"scores": {"best_epoch": best[r]} | s} for r, s in scores.items()}
+    )
+    fig, axes = plt.subplots(1, 2)
+    plots.curves(axes, found, {"gl": "GL"})
+    drawn = [line.get_xydata() for line in axes[0].get_lines()]
+    assert [line[:, 1].tolist() for line in drawn[:2]] == [*known.values()]
+    assert np.allclose(drawn[2][:, 1], [0.2, 0.3, 0.15])
+    assert drawn[3].tolist() == [[2, 0.4], [1, 0.3]]
+    (line,) = axes[1].get_lines()
+    assert line.get_label() == "weak" and line.get_ydata().tolist() == [4, 2, 1]
+    plt.close(fig)

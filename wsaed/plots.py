@@ -58,3 +58,27 @@ def panels(axes, df, rows, columns, printed=None, against=None, relative=False, 
         ax.set_xlabel(title)
     axes[0].set_yticks(y, rows.values())
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
+
+
+def curves(axes, df, rows: dict[str, str]) -> None:
+    """How systems (``rows``: system -> name) learned: validation an epoch, slopes on a trunk.
+
+    The first of ``axes``: each system's validation score, replicates faint, their mean over them,
+    and a dot where each was best, whose weights are scored. Every further one, in the order of
+    ``rows``: the norm of the gradient of each of a system's loss terms, the mean over replicates.
+    """
+    for k, (row, name) in enumerate(rows.items()):
+        found = np.array([c["validation"] for c in df.loc[row, "curves"]])
+        epochs = np.arange(1, found.shape[1] + 1)
+        axes[0].plot(epochs, found.T, color=f"C{k}", alpha=0.3, lw=1)
+        axes[0].plot(epochs, found.mean(0), color=f"C{k}", label=name)
+        axes[0].plot(df.loc[row, "best_epoch"], found.max(1), "o", color=f"C{k}", ms=4)
+    axes[0].set(xlabel="epoch", ylabel="validation score")
+    axes[0].legend()
+    for ax, (row, name) in zip(axes[1:], rows.items(), strict=False):
+        every = list(df.loc[row, "curves"])
+        for term in (term for term in every[0] if term.endswith("'")):
+            slopes = np.mean([c[term] for c in every], axis=0)
+            ax.plot(np.arange(1, len(slopes) + 1), slopes, label=term.removesuffix("'"))
+        ax.set(title=name, xlabel="epoch", ylabel="norm of the gradient", yscale="log")
+        ax.legend()
