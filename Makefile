@@ -17,14 +17,14 @@ help: ## this list
 
 env: ## the environment (.venv, or the active conda environment `wsaed`)
 
-# ---- tables and figures: train what is missing, run the notebooks that show it, then the report
-results = @shown=$$($(PY) -m wsaed.runs $(CHOSEN) $(ANEW) $(1)) && \
-  $(PY) -m wsaed.render $(CHOSEN) $$shown
-report = @$(PY) -m wsaed.pages --profile $(PROFILE) --results results/$(DIR)
+# ---- tables and figures: train what is missing, run the notebooks that show it, then the report;
+# what fails is said, and all else is made
+results = @shown=$$($(PY) -m wsaed.runs $(CHOSEN) $(ANEW) $(1)); ended=$$?; \
+  [ -z "$$shown" ] || { $(PY) -m wsaed.render $(CHOSEN) $$shown || ended=$$?; $(2) }; exit $$ended
+report = $(PY) -m wsaed.pages --profile $(PROFILE) --results results/$(DIR) || ended=$$?;
 
 tables: env ## all tables and figures from the committed records; trains what is missing
-	$(call results)
-	$(report)
+	$(call results,,$(report))
 
 reproduce-tables: ANEW := --anew
 reproduce-tables: tables ## the same, all of it trained anew
@@ -81,18 +81,21 @@ clean: ## forget digests, logs and failed notebooks; keep environment, trained r
 	@[ ! -d .build ] || find .build -mindepth 1 -maxdepth 1 ! -name 'env*.stamp' -exec rm -rf {} +
 	@echo "kept: .venv (environment), .cache (trained runs and features), results"
 
-# ---- settings: folders become absolute, because notebooks and workers run in other folders
-absolute = $(shell p=$$(printf '%s' "$(1)" | sed "s|^~|$$HOME|"); \
-  [ -z "$${p%%/*}" ] || p="$(CURDIR)/$$p"; if [ -d "$$p" ]; then cd "$$p" && pwd; else echo "$$p"; fi)
+# ---- settings: folders become absolute, because notebooks and workers run in other folders; they
+# are quoted, and never expanded, because any character may stand in a path
+quoted = '$(subst ','\'',$(1))'
+absolute = $(shell p=$$(printf '%s' $(call quoted,$(1)) | sed "s|^~|$$HOME|"); \
+  [ -z "$${p%%/*}" ] || p=$(call quoted,$(CURDIR))/$$p; \
+  if [ -d "$$p" ]; then cd "$$p" && pwd; else printf '%s' "$$p"; fi)
 define make_absolute
-ifneq ($$($(1)),)
-override $(1) := $$(call absolute,$$($(1)))
+ifneq ($$(value $(1)),)
+override $(1) := $$(call absolute,$$(value $(1)))
 export $(1)
 endif
 endef
 REAL ?= ../shared/data
 $(foreach v,BANK DESED AUDIOSET URBAN_SED PANNS CACHE REAL,$(eval $(call make_absolute,$(v))))
-$(foreach v,BANK DESED AUDIOSET URBAN_SED,$(if $($(v)),$(if $(shell [ -d "$($(v))" ] && echo yes),,\
+$(foreach v,BANK DESED AUDIOSET URBAN_SED,$(if $($(v)),$(if $(shell [ -d $(call quoted,$($(v))) ] && echo yes),,\
   $(error $(v)=$($(v)): no such folder; give one that exists))))
 
 # The profile, from the goal where that says one; a bank's results have a folder of their own.
@@ -100,7 +103,9 @@ GOALS := $(patsubst ./%,%,$(MAKECMDGOALS))
 FOLDERS := $(sort $(foreach g,$(filter results/%,$(GOALS)),$(word 2,$(subst /, ,$(g)))))
 override PROFILE := $(or $(firstword $(subst -, ,$(FOLDERS))),$(filter evidence,$(GOALS)),\
   $(if $(filter test notebooks,$(GOALS)),smoke),$(PROFILE),laptop)
-DIR := $(PROFILE)$(if $(BANK),-$(shell basename "$(BANK)" | tr -c 'A-Za-z0-9._\n-' '_'))
+# what a shell or make would read becomes _: as in wsaed.files.folder_of
+DIR := $(PROFILE)$(if $(BANK),-$(shell printf '%s' "$$(basename $(call quoted,$(BANK)))" | \
+  LC_ALL=C tr '\001-\054/:-@[-^`{-\177' '_'))
 ifneq ($(or $(FOLDERS),$(DIR)),$(DIR))
 $(error results/$(FOLDERS) is not what these settings make, results/$(DIR) is: \
   one folder at a time, $(if $(BANK),without BANK or with its path,with BANK=folder))
@@ -113,7 +118,7 @@ CHOSEN = --profile $(PROFILE) --results results/$(DIR) $(REPLICATES:%=--replicat
 DEVICE ?= $(if $(filter smoke laptop evidence,$(PROFILE)),cpu,$(shell \
   command -v nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu))
 JOBS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-export PROFILE DEVICE JOBS
+export PROFILE DEVICE JOBS REPLICATES
 $(foreach v,OMP_NUM OPENBLAS_NUM MKL_NUM NUMEXPR_NUM VECLIB_MAXIMUM,$(eval export $(v)_THREADS := 1))
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport MPLBACKEND RESULTS

@@ -1,7 +1,9 @@
 """Where files lie, writes that are whole or not at all, tables of numbers, errors of one line."""
 
 import contextlib
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -15,6 +17,15 @@ ROOT = Path(__file__).parents[1]
 def cache_root() -> Path:
     """The folder for runs and features: CACHE, else .cache/ in the project's root."""
     return Path(os.environ.get("CACHE") or ROOT / ".cache").absolute()
+
+
+def folder_of(profile: str) -> str:
+    """A profile's folder in results: on a BANK with the bank's name, as the Makefile has it.
+
+    What a shell or make would read becomes "_".
+    """
+    bank = Path(os.environ.get("BANK") or "").name
+    return "-".join(filter(None, (profile, re.sub(r"[\x01-,/:-@[-^`{-\x7f]", "_", bank))))
 
 
 @lru_cache
@@ -51,9 +62,39 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def misfit(value, bounds: list | str) -> str:
+    """What is wrong with a number outside [least, most], or a text that is not the pattern; ""."""
+    if isinstance(bounds, str):
+        return "" if re.fullmatch(bounds, str(value)) else f"is {value!r}, {bounds} is wanted"
+    least, most = bounds
+    if isinstance(value, int | float) and least <= value <= (most or math.nextafter(math.inf, 0)):
+        return ""
+    kind = "a number" if isinstance(least, float) else "a whole number"
+    return f"is {value}: {kind}, {f'{least} to {most}' if most else f'{least} or more'}, is wanted"
+
+
+def check_variables() -> None:
+    """ValueError in one line for a variable of the environment that can't be what it is."""
+    for name, bounds in table("bounds.yaml")["variables"].items():
+        value = text = os.environ.get(name, "")
+        if text and not isinstance(bounds, str):
+            with contextlib.suppress(ValueError):
+                value = type(bounds[0])(text)
+        if text and (wrong := misfit(value, bounds)):
+            raise ValueError(f"{name} {wrong}")
+    kind, _, number = os.environ.get("DEVICE", "").partition(":")
+    if kind in ("cuda", "mps") and not os.environ.get("DASK"):
+        import torch  # which a command on the CPU may not wait for
+
+        there = torch.cuda.device_count() if kind == "cuda" else torch.backends.mps.is_available()
+        if int(number or 0) >= there:
+            raise ValueError(f"DEVICE={kind}{number and f':{number}'}: PyTorch sees none; take cpu")
+
+
 def one_line(main: Callable) -> None:
     """Run a command; what a user can mend ends it in one line, an interrupt without any."""
     try:
+        check_variables()
         main()
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(first_line(error))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsaed import render, report, runs
 from wsaed.claims import claims
-from wsaed.files import ROOT, one_line, shown, write_whole
+from wsaed.files import ROOT, folder_of, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 
 READING = (
@@ -105,14 +105,14 @@ def _sources(path: Path) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.pages", description=__doc__)
     parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--results", type=Path, help="default: results/<profile>")
+    parser.add_argument("--results", type=Path, help="default: results/<profile>[-<bank>]")
     parser.add_argument("--check", action="store_true", help="list stale committed results")
     options = parser.parse_args(arguments)
     if options.check:
         lines = check(ROOT / "results")
         print("\n".join(lines) or "every committed result was made by the committed code")
         raise SystemExit(1 if lines else 0)
-    home = (options.results or ROOT / "results" / options.profile).absolute()
+    home = (options.results or ROOT / "results" / folder_of(options.profile)).absolute()
     write_whole(home / "README.md", page(home))
     print(f"report: {shown(home / 'README.md')}")
 

@@ -1,17 +1,18 @@
-"""Parameters files, params/<profile>/<paper>.yaml: flat, every key known, every value of its type.
+"""Parameters files, params/<profile>/<paper>.yaml: flat, every key known, of its type, in bounds.
 
-The smoke profile's file is the pattern of its paper's others.
+The smoke profile's file is the pattern of its paper's others; the bounds are bounds.yaml.
 """
 
 import contextlib
 import difflib
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 
 import yaml
 
-from wsaed.files import ROOT, first_line, shown
+from wsaed.files import ROOT, first_line, misfit, shown, table
 
 
 def file(paper: str, profile: str) -> Path:
@@ -33,12 +34,6 @@ def given(path: Path) -> dict:
         if any(isinstance(v, dict | list) for v in (value if isinstance(value, list) else [value])):
             raise ValueError(f"{shown(path)}: {key} is nested: keep the file flat")
     return values
-
-
-def meanings(paper: str, profile: str) -> dict[str, str]:
-    """What each parameter of a file is, by the comment behind it."""
-    lines = file(paper, profile).read_text(encoding="utf-8").splitlines()
-    return {line.partition(":")[0]: line.partition("#")[2].strip() for line in lines}
 
 
 def fault(value, pattern) -> str:
@@ -71,8 +66,23 @@ def complain(where: str, key: str, value, pattern: dict) -> None:
         raise ValueError(f"{where}: {key} {wrong}")
 
 
+def within(where: str, values: dict) -> dict:
+    """The values; ValueError in one line where one is of another type than its bounds, or out.
+
+    A corpus that is not made has bounds of its own.
+    """
+    bounds = table("bounds.yaml")
+    real = bounds["real"] if values.get("corpus") != "soundscapes" else {}
+    every = [*real.items(), *bounds["parameters"].items()]
+    for key, value in values.items():
+        for bound in [bound for name, bound in every if fnmatch(key, name)][:1]:
+            if wrong := fault(value, bound[0]) or misfit(value, bound):
+                raise ValueError(f"{where}: {key} {wrong}")
+    return values
+
+
 def checked(paper: str, profile: str) -> dict:
-    """The parameters of a paper in a profile: every key that the smoke profile has, of its type.
+    """The parameters of a paper in a profile: every key that the smoke profile has, in bounds.
 
     Raises ValueError or FileNotFoundError in one line that names the file, the key, what to do.
     """
@@ -84,7 +94,7 @@ def checked(paper: str, profile: str) -> dict:
         complain(shown(path), key, value, pattern)
     if missing := sorted(pattern.keys() - values.keys()):
         raise ValueError(f"{shown(path)}: {missing[0]} is missing: add it")
-    return values
+    return within(shown(path), values)
 
 
 def chosen(paper: str, profile: str, **others) -> dict:
@@ -99,6 +109,7 @@ def chosen(paper: str, profile: str, **others) -> dict:
     for key, value in others.items():
         complain(where, key, values.get(key) if value is None else value, values)
     found = values | {key: value for key, value in others.items() if value is not None}
+    within(where, found)
     names = {key: found[key] in FRONT_ENDS for key in found if key.endswith("front_end")}
     corpus = f"wsaed.corpora.{found['corpus']}"  # some modules hold a part of a corpus
     names["corpus"] = find_spec(corpus) and hasattr(resolve_name(corpus), "load")

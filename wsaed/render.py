@@ -18,11 +18,12 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from filelock import FileLock
 from IPython.core.inputtransformer2 import TransformerManager
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 from wsaed import code, parameters
-from wsaed.files import ROOT, first_line, one_line, shown, write_whole
+from wsaed.files import ROOT, first_line, folder_of, one_line, shown, write_whole
 
 BUILD = ROOT / ".build"
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -90,11 +91,13 @@ def check(path: Path, profile: str, replicates: int | None = None) -> dict:
     if not parameters.file(path.parent.name, "smoke").exists():
         return {}
     values = parameters.checked(path.parent.name, profile)
-    values |= {"replicates": replicates} if replicates else {}
+    where = f"{shown(path)}, profile {profile}"
+    values |= {} if replicates is None else {"replicates": replicates}
+    parameters.within(where, values)
     for key, default in declared.items():
         # a default of None stands for the profile's value, whatever its type
         default = values.get(key) if default is None else default
-        parameters.complain(f"{shown(path)}, profile {profile}", key, default, values)
+        parameters.complain(where, key, default, values)
     return {key: values[key] for key in declared}
 
 
@@ -161,13 +164,15 @@ def renew(path: Path, values: dict, target: Path) -> str:
     """`render` a notebook unless it is up to date; one line if that failed, else ""."""
     began, where = time.monotonic(), f"{target.parents[1].name}/{path.parent.name}/{path.stem}"
     kept = BUILD / "states" / where
-    if kept.exists() and kept.read_text() == state(path, values, target):
-        return ""
-    try:
-        render(path, values, target, where)
-    except (ValueError, OSError, RuntimeError) as error:
-        return first_line(error)
-    write_whole(kept, state(path, values, target))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{kept}.lock"):  # another make may be at it
+        if kept.exists() and kept.read_text() == state(path, values, target):
+            return ""
+        try:
+            render(path, values, target, where)
+        except (ValueError, OSError, RuntimeError) as error:
+            return first_line(error)
+        write_whole(kept, state(path, values, target))
     print(f"{shown(target)} ({time.monotonic() - began:.0f} s)", flush=True)
     return ""
 
@@ -176,11 +181,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.render", description=__doc__)
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks/secost/table_2.ipynb")
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
-    parser.add_argument("--results", type=Path, help="default: results/<profile>")
+    parser.add_argument("--results", type=Path, help="default: results/<profile>[-<bank>]")
     parser.add_argument("--replicates", type=int, help="in place of the profile's, where asked for")
     parser.add_argument("--in-place", action="store_true", help="run with the notebooks' defaults")
     options = parser.parse_args(arguments)
-    results = Path(os.path.abspath(options.results or ROOT / "results" / options.profile))
+    results = options.results or ROOT / "results" / folder_of(options.profile)
+    results = Path(os.path.abspath(results))
     jobs = []
     for path in (Path(os.path.abspath(notebook)) for notebook in options.notebooks):
         values = check(path, options.profile, options.replicates)

@@ -17,7 +17,7 @@ from scipy import stats
 from wsaed import parameters, runs
 from wsaed.claims import claims as judging
 from wsaed.claims import rules, statistics
-from wsaed.files import ROOT, write_whole
+from wsaed.files import ROOT, check_variables, folder_of, write_whole
 from wsaed.papers import PAPERS
 
 
@@ -27,9 +27,9 @@ def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
     Besides them "paper", "artefact", and two folders: "home", whose committed records are read,
     and "saved", which takes tables and figures. Sets the house style of tables and figures.
     """
+    check_variables()
     style()
-    bank = os.environ.get("BANK")
-    name = profile + (f"-{Path(bank).name}" if bank else "")
+    name = folder_of(profile)
     home = Path(os.environ.get("RESULTS") or ROOT / "results" / name) / paper
     saved = home if "RESULTS" in os.environ else ROOT / ".build" / name / paper
     p = parameters.chosen(paper, profile, **chosen)

@@ -16,10 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from wsaed import parameters, runs
-from wsaed.files import ROOT, one_line
+from wsaed.files import ROOT, folder_of, one_line
 from wsaed.papers import PAPERS
 
 TRAIN = "import json, sys; from wsaed import runs; "
@@ -49,9 +48,8 @@ def same(one: dict, other: dict) -> bool:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.restamp", description=__doc__)
     parser.add_argument("--against", default="HEAD", help="the commit whose code made the records")
-    against, bank = parser.parse_args(arguments).against, os.environ.get("BANK")
-    suffix, known = f"-{Path(bank).name}" if bank else "", []
-    evidence, laptop = (ROOT / "results" / f"{name}{suffix}" for name in ("evidence", "laptop"))
+    against, known = parser.parse_args(arguments).against, []
+    evidence, laptop = (ROOT / "results" / folder_of(name) for name in ("evidence", "laptop"))
     for paper, module in PAPERS.items():
         p = parameters.chosen(paper, "laptop", replicates=1)
         wanted = runs.wished(paper, set().union(*module.artefacts("laptop").values()), p)

@@ -13,6 +13,7 @@ import platform
 import shutil
 import sys
 import time
+import traceback
 import warnings
 from functools import cache
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from safetensors import SafetensorError
 
 from wsaed import code, corpora, parameters, progress, training
 from wsaed.features import FRONT_ENDS
-from wsaed.files import ROOT, cache_root, first_line, one_line, shown, write_whole
+from wsaed.files import ROOT, cache_root, first_line, folder_of, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 from wsaed.pool import pool
 
@@ -189,23 +190,41 @@ def cost(spec: dict) -> float:
     return epochs * FRONT_ENDS[spec["front_end"]].frames / 200 if "front_end" in spec else epochs
 
 
+class FailedError(RuntimeError):
+    """Why runs failed, by their `key`: what it says is the first one's reason."""
+
+    def __init__(self, faults: dict[str, str]):
+        super().__init__(next(iter(faults.values())))
+        self.faults = faults
+
+
 def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]:
     """The records of the wanted (spec, replicate) pairs; what is missing is trained first.
 
-    Raises RuntimeError in one line that names the run when one fails.
+    Raises FailedError in one line that names a run where some failed, after all others.
     """
-    todo = waves(wanted)
+    todo, faults = waves(wanted), {}
     # joblib replaces a worker that holds a corpus in memory, and warns; nothing is lost by it
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     if todo:
         asked_by = None if os.environ.get("DASK") else os.getpid()
         with pool() as parallel:
-            prepare(parallel, [run for wave in todo for run in wave], title)
+            unmade = prepare(parallel, [run for wave in todo for run in wave], title)
             with progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
                 for wave in todo:
-                    jobs = [joblib.delayed(_job)(*run, _environment(), asked_by) for run in wave]
-                    for spent in parallel(jobs):
+                    for spec, r in wave:
+                        needed = (key(*pinned(teacher, r)) for teacher in spec.get("teachers", []))
+                        lost = [faults[name] for name in needed if name in faults]
+                        lost += filter(None, [unmade.get(_features_of(spec, r))])
+                        faults |= {key(spec, r): why for why in lost[:1]}
+                    able = [run for run in wave if key(*run) not in faults]
+                    b(sum(cost(spec) for spec, _ in wave) - sum(cost(spec) for spec, _ in able))
+                    jobs = [joblib.delayed(_job)(*run, _environment(), asked_by) for run in able]
+                    for spent, fault in parallel(jobs):
                         b(spent)
+                        faults |= fault
+    if faults:
+        raise FailedError(faults)
     return [load(spec, replicate) for spec, replicate in wanted]
 
 
@@ -213,51 +232,68 @@ def _environment() -> dict:
     return {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
-@contextlib.contextmanager
-def _named(what: str):
-    """Give what a user can mend the name of the run that it stopped, in one line."""
-    try:
-        yield
-    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        if "inline_container" in reason:  # torch's words for a checkpoint that it could not write
-            reason = f"no checkpoint could be written; is there room under {cache_root()}?"
-        raise RuntimeError(f"{what}: {reason}") from error
+def _reason(error: Exception, log: Path) -> str:
+    """An error in one line; how one came about that no user can mend goes to a log."""
+    reason = f"{type(error).__name__}: {first_line(error)}"
+    if "inline_container" in reason:  # torch's words for a checkpoint that it could not write
+        return f"no checkpoint could be written; is there room under {cache_root()}?"
+    if not isinstance(error, ValueError | OSError | RuntimeError | SafetensorError):
+        write_whole(log, "".join(traceback.format_exception(error)))
+        reason += f" (log: {shown(log)})"
+    return reason
 
 
-def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) -> float:
+def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) -> tuple[float, dict]:
+    """(a run's `cost`, {its key: why it failed} or nothing), once it is trained."""
     if asked_by not in (None, os.getpid(), os.getppid()):
         os._exit(1)  # a pool's worker with jobs left, whose parent ended between two of them
-    name = f"{spec['method']} (replicate {replicate}, {key(spec, replicate)})"
+    fault, name = {}, key(spec, replicate)
     try:
-        with _named(f"the run {name} failed"):
-            train_one(spec, replicate, environment)
+        train_one(spec, replicate, environment)
     except SystemExit:
         os._exit(1)  # the parent has ended: a pool's worker would wait for it for ever
-    return cost(spec)
+    except Exception as error:
+        reason = _reason(error, folder(spec, replicate).with_suffix(".log"))
+        fault[name] = f"the run {spec['method']} (replicate {replicate}, {name}) failed: {reason}"
+    return cost(spec), fault
 
 
-def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> None:
-    """Make the features that the runs need, all cores on each split, before any run trains."""
-    named = ([s["corpus"], r, s["front_end"]] for s, r in runs if "front_end" in s)
-    wanted = sorted({json.dumps(names, sort_keys=True) for names in named})
+def _features_of(spec: dict, replicate: int) -> str:
+    """What names the features that a run needs."""
+    return json.dumps([spec["corpus"], replicate, spec.get("front_end")], sort_keys=True)
+
+
+def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> dict[str, str]:
+    """Make the features that the runs need, all cores on each split, before any run trains.
+
+    Gives those that could not be made (`_features_of`), and why.
+    """
+    wanted = sorted({_features_of(s, r) for s, r in runs if "front_end" in s})
     cores = int(os.environ.get("JOBS") or joblib.cpu_count())
-    parts = [slice(first, None, cores) for first in range(cores)]
+    parts, unmade = [slice(first, None, cores) for first in range(cores)], {}
     make = joblib.delayed(_features)
-    calls = [make(*json.loads(names), part, _environment()) for names in wanted for part in parts]
+    calls = [make(names, part, _environment()) for names in wanted for part in parts]
     with progress.bar(f"{title}, features", len(calls), "parts") as b:
-        for _ in parallel(calls):
+        for fault in parallel(calls):
             b(1)
+            unmade |= fault
+    return unmade
 
 
-def _features(spec: dict, replicate: int, front_end: str, part: slice, environment: dict) -> None:
+def _features(names: str, part: slice, environment: dict) -> dict[str, str]:
     os.environ.update(environment)
     torch.set_num_threads(1)
-    with _named(f"the features of {spec['name']} (replicate {replicate}) could not be made"):
+    spec, replicate, front_end = json.loads(names)
+    try:
         splits = corpora.load(spec, replicate).splits.values()
         shards = [(s, k) for s in splits for k in range(-(-len(s) // corpora.SHARD))]
         for split, shard in shards[part]:
             split.features(FRONT_ENDS[front_end], only=shard)
+    except Exception as error:
+        reason = _reason(error, cache_root() / "features.log")
+        what = f"the features of {spec['name']} (replicate {replicate})"
+        return {names: f"{what} could not be made: {reason}"}
+    return {}
 
 
 def wished(paper: str, systems: list[str], p: dict) -> dict:
@@ -268,16 +304,17 @@ def wished(paper: str, systems: list[str], p: dict) -> dict:
     return {(name, r): spec for name, spec in specs.items() for r in range(counts[name])}
 
 
-def collect(jobs: dict[str, tuple], anew: bool = False, write: bool = True) -> dict:
+def collect(jobs: dict, anew: bool = False, write: bool = True, faults: dict | None = None) -> dict:
     """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters, folder)}.
 
     There is one order of looking: the committed records in folder/records.json (where a folder is
     given, and not if ``anew``), the cache, training. A replicate of all papers is trained before
     the next, and (``write``) a paper's file is written whole as soon as all runs of a replicate
     are there; it keeps other replicates and systems that an artefact shows, if of today's specs.
-    Raises RuntimeError in one line when a run fails; papers that miss none are written first.
+    A paper whose run fails goes no further, all others do: then ``faults`` gets {paper: why}, or
+    RuntimeError is raised in one line where it is not given.
     """
-    wanted, kept, found = {}, {}, {}
+    wanted, kept, found, failed = {}, {}, {}, {}
     for paper, (systems, p, home) in jobs.items():
         wanted[paper], specs = wished(paper, systems, p), PAPERS[paper].systems(p)
         shown = set().union(*PAPERS[paper].artefacts(p["profile"]).values())
@@ -290,10 +327,15 @@ def collect(jobs: dict[str, tuple], anew: bool = False, write: bool = True) -> d
         missing = {
             paper: {k: specs[k] for k in specs if k[1] == r and k not in found[paper]}
             for paper, specs in wanted.items()
+            if paper not in failed
         }
         title = f"{', '.join(jobs)}: replicate {r + 1} of {many}"
+        why = {}
         try:
             train([(spec, r) for specs in missing.values() for spec in specs.values()], title)
+        except (RuntimeError, OSError) as error:  # of runs; or of the pool, and so of all
+            keys = [key(spec, r) for specs in missing.values() for spec in specs.values()]
+            why = getattr(error, "faults", dict.fromkeys(keys, first_line(error)))
         finally:
             for paper, specs in missing.items():
                 trained = {k: load(spec, r) for k, spec in specs.items()}
@@ -301,6 +343,13 @@ def collect(jobs: dict[str, tuple], anew: bool = False, write: bool = True) -> d
                     found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
                     if write and jobs[paper][2]:
                         write_records(jobs[paper][2] / RECORDS, kept[paper] | found[paper])
+                elif mine := [
+                    why[k] for k in (key(spec, r) for spec in specs.values()) if k in why
+                ]:
+                    failed[paper] = mine[0]
+    if failed and faults is None:
+        raise RuntimeError(next(iter(failed.values())))
+    (faults if faults is not None else {}).update(failed)
     return {paper: dict(sorted(records.items())) for paper, records in found.items()}
 
 
@@ -348,23 +397,43 @@ def stale(records: dict) -> list[str]:
     return sorted({r["system"] for r in rows if r["code"] != code_digest(r["spec"])})
 
 
-def papers_of(profile: str) -> dict:
-    """{paper: systems' module} of a profile, without those whose own corpus is not given.
+def papers_of(profile: str, replicates: int | None = None) -> dict[str, tuple]:
+    """{paper: (its module, its parameters)} of a profile, without those that can't be made.
 
+    These are named on the terminal, with what they lack: a corpus, or classes and recordings.
     Raises ValueError in one line where there is no such profile, or no paper is left.
     """
-    found = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}
-    lacks = {p: [f"{v}=folder" for v in m.NEEDS if not os.environ.get(v)] for p, m in found.items()}
-    out = {p: f"{p}, which needs {' '.join(v)}" for p, v in lacks.items() if v}
-    out = out if profile == "paper" else {}
+    found, out = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}, {}
     if not found:
         there = ", ".join(sorted(path.name for path in (ROOT / "params").iterdir()))
         raise ValueError(f"PROFILE={profile}: no params/{profile}/; there are {there}")
+    for paper, module in found.items():
+        p = parameters.chosen(paper, profile, replicates=replicates)
+        found[paper] = module, p
+        lacks = [f"{v}=folder" for v in module.NEEDS if not os.environ.get(v)]
+        lacks = " ".join(lacks) if profile == "paper" else ""
+        if lacks := (lacks and f"which needs {lacks}") or lacking(paper, p):
+            out[paper] = f"{paper}, {lacks}"
     if len(out) == len(found):
-        raise ValueError(f"no corpus is given for PROFILE=paper: {'; '.join(out.values())}")
+        raise ValueError(f"no paper can be made with PROFILE={profile}: {'; '.join(out.values())}")
     for told in out.values():
         print(f"left out: {told}", file=sys.stderr)
-    return {paper: module for paper, module in found.items() if paper not in out}
+    return {paper: both for paper, both in found.items() if paper not in out}
+
+
+def lacking(paper: str, p: dict) -> str:
+    """What a paper's corpora lack, found before anything trains, and what it wants; ""."""
+    module = PAPERS[paper]
+    names = set().union(*module.artefacts(p["profile"]).values())
+    specs = [(s["corpus"], r) for (_, r), s in wished(paper, names, p).items()]
+    try:
+        for text, r in sorted({(json.dumps(spec, sort_keys=True), r) for spec, r in specs}):
+            _fingerprint(text)
+            corpora.check(json.loads(text), r)
+    except (ValueError, OSError) as error:
+        wants = "which wants {} classes of {} recordings or more of a bank: ".format(*module.BANK)
+        return wants * ("BANK" in os.environ) + first_line(error)
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -372,25 +441,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.runs", description=__doc__)
     parser.add_argument("artefacts", nargs="*", help="e.g. secost/table_2; default: all")
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
-    parser.add_argument("--results", type=Path, help="default: results/<profile>")
+    parser.add_argument("--results", type=Path, help="default: results/<profile>[-<bank>]")
     parser.add_argument("--anew", action="store_true", help="leave the committed records out")
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
-    results = options.results or ROOT / "results" / options.profile
-    every = {}
-    for paper, module in papers_of(options.profile).items():
+    results = options.results or ROOT / "results" / folder_of(options.profile)
+    every, jobs, faults = {}, {}, {}
+    there = papers_of(options.profile, options.replicates)
+    for paper, (module, _) in there.items():
         every |= {f"{paper}/{a}": names for a, names in module.artefacts(options.profile).items()}
-    wanted, jobs = options.artefacts or list(every), {}
+    wanted = options.artefacts or list(every)
     for artefact in wanted:
         if artefact not in every:
-            raise ValueError(f"{artefact} is no table or figure here: correct its name")
+            known = artefact.partition("/")[0] in PAPERS.keys() - there.keys()
+            what = "can't be made here" if known else "is no table or figure here: correct its name"
+            raise ValueError(f"{artefact} {what}")
         paper = artefact.partition("/")[0]
-        p = parameters.chosen(paper, options.profile, replicates=options.replicates)
-        jobs.setdefault(paper, (set(), p, results / paper))[0].update(every[artefact])
-    collect(jobs, options.anew)
-    notebooks = (ROOT / "notebooks" / f"{artefact}.ipynb" for artefact in wanted)
-    if os.environ.get("RANK", "0") == "0":
-        print(*(shown(path) for path in notebooks if path.exists()), sep="\n")
+        jobs.setdefault(paper, (set(), there[paper][1], results / paper))[0].update(every[artefact])
+    found = collect(jobs, options.anew, faults=faults)
+    for artefact in wanted if os.environ.get("RANK", "0") == "0" else ():
+        paper, notebook = artefact.partition("/")[0], ROOT / "notebooks" / f"{artefact}.ipynb"
+        complete = wished(paper, every[artefact], jobs[paper][1]).keys() <= found[paper].keys()
+        if notebook.exists() and (complete or paper not in faults):
+            print(shown(notebook))
+    *others, last = [f"{paper} is not all made: {why}" for paper, why in faults.items()] or [""]
+    print(*others, sep="\n", end="\n" * bool(others), file=sys.stderr)
+    if last:
+        raise RuntimeError(last)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,12 @@ def load(spec: dict, replicate: int) -> Corpus:
     return _load(json.dumps(spec, sort_keys=True), replicate, folders)
 
 
+def check(spec: dict, replicate: int) -> None:
+    """ValueError, in one line, where `load` would find too little, before anything is made."""
+    corpus = importlib.import_module(f"wsaed.corpora.{spec['name']}")
+    getattr(corpus, "check", lambda *spec: None)(spec, replicate)
+
+
 def embedded(shape: str, **more) -> dict:
     """What a spec says of the embedded corpus beyond its sizes: ``shape``, and BANK's name or None.
 

@@ -86,6 +86,18 @@ def _check(right: bool, says: str) -> None:
         raise ValueError(f"soundscapes: {says}")
 
 
+def check(spec: dict, replicate: int) -> None:
+    """ValueError, one line, where a bank has too few classes or recordings for the splits."""
+    spec = complete(spec)
+    if spec["bank"]:
+        sounds = bank.Sounds(spec["bank"], replicate, spec["shape"])
+        if spec["shape"] == "targets":
+            shapes.target_roles(sounds.classes)
+        for split in (split for split in SPLITS if spec[split]):
+            for label in shapes.labels(sounds, spec["shape"])[0]:
+                sounds.count(label, split)
+
+
 def fingerprint(spec: dict) -> str:
     """What identifies a user's own recordings to the run cache; "" for the embedded sounds."""
     if not spec.get("bank"):

@@ -7,6 +7,7 @@ from wsaed.corpora import embedded
 from wsaed.files import table
 
 PAPER, NEEDS = "joint_at_aed", ("DESED",)
+BANK = 2, 5  # classes, and recordings of each, that a bank must have
 PUBLISHED = table("joint/published.yaml")
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/joint_at_aed.csv).

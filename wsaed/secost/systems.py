@@ -9,6 +9,7 @@ from wsaed.files import table
 from wsaed.secost.method import cascade, stage
 
 PAPER, NEEDS = "secost", ("AUDIOSET",)
+BANK = 2, 3  # classes, and recordings of each, that a bank must have
 PUBLISHED = table("secost/published.yaml")
 
 # Frozen on baselines alone, on corpus seeds that no result uses (results/calibration/secost.csv).

@@ -11,6 +11,7 @@ from wsaed.files import table
 from wsaed.joint import systems as joint
 
 PAPER, NEEDS = "shallow_student", ("DESED",)
+BANK = 2, 5  # classes, and recordings of each, that a bank must have
 PUBLISHED = table("shallow/published.yaml")
 # Adam, constant (section 5), at the paper's width; a net of a quarter of it takes four times as
 # much, frozen on plain distillation alone (results/calibration/shallow_student.csv)

@@ -13,6 +13,7 @@ from wsaed.tsd.method import algorithm_1, student
 from wsaed.tsd.scores import CONTROLS
 
 PAPER, NEEDS = "mixed_tsd", ("URBAN_SED", "AUDIOSET")
+BANK = 8, 8  # classes, and recordings of each, that a bank must have
 PUBLISHED = table("tsd/published.yaml")
 KD, AD, ITERATIONS = (PUBLISHED["chains"]["b"][key] for key in ("kd", "ad", "iterations"))
 
