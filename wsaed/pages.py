@@ -22,7 +22,7 @@ READING = (
 
 def page(home: Path) -> str:
     """The report of a results folder: what made it, every artefact, the claims it decides."""
-    parts = [f"# Results: {home.name}\n", f"{READING}\n"]
+    parts = [f"# Results: {report.escaped(home.name)}\n", f"{READING}\n"]
     every = {paper: runs.read_records(home / paper / runs.RECORDS) for paper in PAPERS}
     frames = {paper: report.recorded(home, paper) for paper in PAPERS if every[paper]}
     for paper, found in claims.judged(frames).items():
@@ -32,14 +32,14 @@ def page(home: Path) -> str:
         asked, table = claims.preconditions(paper, frames[paper])[0], report.claims_table(found)
         parts += ["### Preconditions\n", report.markdown(asked) + "\n"]
         parts += ["### Claims\n", f"{published['legend']}\n"]
-        parts += [report.markdown(table.assign(verdict="**" + table["verdict"] + "**")) + "\n"]
+        parts += [report.markdown(table, bold="verdict") + "\n"]
     return "\n".join(parts)
 
 
 def _origin(home: Path, records: dict) -> str:
     """What a paper's records were trained on, and what that took; a run of two names once."""
     corpus = next(iter(records.values()))["spec"]["corpus"]
-    bank, many = corpus.get("bank"), len({r for _, r in records})
+    bank, many = report.escaped(corpus.get("bank") or ""), len({r for _, r in records})
     sizes = ", ".join(f"{n or 'all'} {split}" for split, n in corpus.items() if type(n) is int)
     path, taken = home / "cost.json", {}
     costs = json.loads(path.read_text()) if path.exists() else {}
@@ -47,7 +47,7 @@ def _origin(home: Path, records: dict) -> str:
         run = json.dumps([record["spec"], r], sort_keys=True)
         taken[run] = costs.get(f"{system}/{r}", {}).get("seconds", 0)
     return (
-        f"Corpus: {corpus['name']}{f' of the recordings `{bank}`' if bank else ''}, {sizes} clips; "
+        f"Corpus: {corpus['name']}{f' of the recordings {bank}' if bank else ''}, {sizes} clips; "
         f"replicates: {many}. Absolute values compare with the paper's only on the paper's corpus. "
         f"Training these systems took {sum(taken.values()) / 3600:.1f} hours of one core or device."
     )

@@ -9,15 +9,18 @@ import os
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from scipy import stats
 
 from wsaed import parameters, runs
 from wsaed.claims import claims as judging
 from wsaed.claims import rules, statistics
 from wsaed.files import ROOT, check_variables, folder_of, write_whole
+from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
 
 
@@ -232,23 +235,78 @@ def save_figure(fig, p: dict, part: str = "") -> None:
     fig.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
 
 
-def markdown(df: pd.DataFrame) -> str:
-    """A frame as a Markdown table, numbers to three digits."""
+def markdown(df: pd.DataFrame, bold: str = "") -> str:
+    """A frame as a Markdown table, numbers to three digits, one column in bold."""
 
     def cell(v):
-        return "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else str(v)
+        return (
+            "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else escaped(str(v))
+        )
 
+    df = df.map(cell).rename(columns=escaped)
+    df = df.assign(**{bold: "**" + df[bold] + "**"}) if bold else df
     rows = [list(df.columns), ["---"] * len(df.columns), *df.to_numpy(object).tolist()]
-    return "\n".join("| " + " | ".join(cell(v).replace("|", "\\|") for v in r) + " |" for r in rows)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+# Names as they are
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown shows as it is; within a word "_" means nothing."""
+    return re.sub(r"[\\`*$|<&~]|\b_|_\b|(?<=_)_", r"\\\g<0>", text)
+
+
+def named(label: str) -> str:
+    """A class as tables show it: an embedded one in words (dog_bark: Dog bark), others as is."""
+    families = table_of("corpora/sounds.yaml")
+    made = {n: sound["subtypes"] for f in ("domestic", "urban") for n, sound in families[f].items()}
+    mine = label in made or any(label in subtypes for subtypes in made.values())
+    return label.replace("_", " ").capitalize() if mine and not os.environ.get("BANK") else label
+
+
+def drawn(label: str) -> str:
+    """`named` for a figure: a dollar begins no formula, what no font here has is spelt out."""
+    spelt = (c.encode("unicode_escape").decode() if c in UNDRAWN else c for c in named(label))
+    return "".join(spelt).replace("$", r"\$")
+
+
+UNDRAWN: set[str] = set()  # characters of the BANK's classes that no font here has
+
+
+def _fonts() -> list[str]:
+    """The figures' fonts: the usual ones, and those that have what else the BANK's classes need.
+
+    One line says where there are none: Matplotlib would warn at every figure, and draw boxes.
+    """
+    usual = font_manager.findfont(font_manager.FontProperties())
+    fonts, bank = {"sans-serif": usual}, os.environ.get("BANK")
+    listed = [f for f in font_manager.fontManager.ttflist if "Last Resort" not in f.name]  # boxes
+    for char in {c for path in Path(bank).glob("[!.]*/") for c in path.name} if bank else ():
+        every = [*fonts.items(), *((f.name, f.fname) for f in listed)]
+        has = ((name, path) for name, path in every if _has(font_manager.get_font(path), char))
+        fonts |= [found] if (found := next(has, None)) else []
+        UNDRAWN.update(() if found else char)
+    if UNDRAWN:
+        missing = "".join(sorted(UNDRAWN))
+        print(
+            f"no font here has {missing}: figures spell it out; Noto Sans CJK or Symbola may help"
+        )
+    return list(fonts)
+
+
+def _has(font, char: str) -> bool:
+    return font.scalable and font.get_char_index(ord(char)) > 0
 
 
 def style() -> None:
     """The house style of every figure and table."""
-    pd.set_option("display.max_colwidth", None)
+    pd.set_option("display.max_colwidth", None, "display.html.use_mathjax", False)
     settings = {"figure.dpi": 110, "savefig.bbox": "tight", "svg.hashsalt": "wsaed"}
     settings |= {"axes.spines.top": False, "axes.spines.right": False}
     settings |= {"axes.titlesize": "medium", "legend.frameon": False}
     sns.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
+    plt.rcParams["font.family"] = _fonts()
 
 
 # Claims in words
