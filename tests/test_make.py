@@ -12,6 +12,8 @@ import nbformat
 import pytest
 from conftest import ROOT
 
+from wsaed import files
+
 SETTINGS = "PROFILE DEVICE JOBS BANK DESED AUDIOSET URBAN_SED CACHE DASK RESULTS REPLICATES "
 SETTINGS += "CONDA_DEFAULT_ENV MAKEFLAGS MFLAGS MAKELEVEL"
 TARGETS = "help env tables reproduce-tables evidence restamp notebooks check-results test lint lab "
@@ -26,11 +28,11 @@ asked = [a for a in sys.argv[1:] if a.startswith("secost/")] or ["secost/table_1
 BODY = """
 import os, pathlib
 home = pathlib.Path(os.environ["RESULTS"]) / "secost"
-(home / "NAME.md").write_text(f"{width} {epochs}")
+(home / "NAME.md").write_text(f"{width} {rate}")
 """
 
 
-def notebook(body, cell="width = None\nepochs = 1.0"):
+def notebook(body, cell="width = None\nrate = 1.0"):
     new = nbformat.v4
     cells = [new.new_code_cell(cell, metadata={"tags": ["parameters"]}), new.new_code_cell(body)]
     return nbformat.writes(new.new_notebook(cells=cells))
@@ -49,8 +51,9 @@ def tree(tmp_path):
         shutil.copy(ROOT / name, tmp_path)
     home = tmp_path / "wsaed"
     home.mkdir()
-    for module in ("__init__", "render", "parameters", "files", "code"):
-        shutil.copy(ROOT / f"wsaed/{module}.py", home)
+    for module in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py"):
+        shutil.copy(ROOT / f"wsaed/{module}", home)
+    shutil.copy(ROOT / "wsaed/bounds.yaml", home)
     (home / "runs.py").write_text(STUB + "print(*(f'notebooks/{a}.ipynb' for a in asked))\n")
     (home / "pages.py").write_text(STUB + "(results / 'README.md').write_text('report')\n")
     for name in ("table_1", "table_2"):
@@ -60,7 +63,7 @@ def tree(tmp_path):
     for profile in ("smoke", "laptop", "evidence", "paper"):
         path = tmp_path / f"params/{profile}/secost.yaml"
         path.parent.mkdir(parents=True)
-        path.write_text("width: 2\nepochs: 1.0\nreplicates: 10\n")
+        path.write_text("width: 2\nrate: 1.0\nreplicates: 10\n")
     calls = f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexec "{sys.executable}" "$@"\n'
     executable(tmp_path / ".venv/bin/python", calls)
     (tmp_path / ".build").mkdir()
@@ -68,9 +71,9 @@ def tree(tmp_path):
     return tmp_path
 
 
-def make(tree, *arguments, path=None):
+def make(tree, *arguments, path=None, **settings):
     """(exit status, what was printed, the Python calls that it took)."""
-    kept = {k: v for k, v in os.environ.items() if k not in SETTINGS.split()}
+    kept = {k: v for k, v in os.environ.items() if k not in SETTINGS.split()} | settings
     kept |= {"PATH": path} if path else {}
     log = tree / "calls"
     log.unlink(missing_ok=True)
@@ -111,7 +114,7 @@ def test_one_result_file_takes_its_profile_from_the_path_and_trains_its_runs_onl
 
 
 def test_a_wrong_parameter_stops_before_a_kernel_starts(tree):
-    (tree / "params/laptop/secost.yaml").write_text("width: 2\nepochs: 1e-3\n")
+    (tree / "params/laptop/secost.yaml").write_text("width: 2\nrate: 1e-3\n")
     code, said, _ = make(tree, "results/laptop/secost/table_1.md")
     told = [x for x in said.splitlines() if "params/laptop/secost.yaml" in x]
     assert code != 0 and len(told) == 1 and "write 1.0e-03" in told[0], said
@@ -120,7 +123,7 @@ def test_a_wrong_parameter_stops_before_a_kernel_starts(tree):
 
 def test_a_failed_notebook_is_kept_and_fails_again_and_the_others_are_made(tree):
     path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook("print(width, epochs)\nraise ValueError('no such\\nthing')"))
+    path.write_text(notebook("print(width, rate)\nraise ValueError('no such\\nthing')"))
     for done in (["table_2"], []):
         code, said, _ = make(tree, "tables", "PROFILE=smoke")
         told = [x for x in said.splitlines() if "no such" in x]
@@ -131,9 +134,32 @@ def test_a_failed_notebook_is_kept_and_fails_again_and_the_others_are_made(tree)
         assert not (tree / "results/smoke/secost/table_1.ipynb").exists()
 
 
+def test_a_paper_that_fails_takes_no_other_with_it_and_the_report_is_written(tree):
+    with open(tree / "wsaed/runs.py", "a") as file:
+        file.write("sys.exit('mixed_tsd is not all made: no room')\n")
+    code, said, calls = make(tree, "tables", "PROFILE=smoke")
+    assert code != 0 and "mixed_tsd is not all made: no room" in said
+    assert rendered(said) == ["table_1", "table_2"]
+    assert [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render", "wsaed.pages"]
+    (tree / "wsaed/runs.py").write_text("import sys\nsys.exit(130)\n")
+    code, _, calls = make(tree, "tables", "PROFILE=smoke")
+    assert code != 0 and len(calls) == 1, "what was interrupted went on"
+
+
+def test_two_at_once_end_well_and_run_each_notebook_once(tree):
+    (tree / "results/smoke/secost").mkdir(parents=True)  # as wsaed.runs does
+    call = [sys.executable, "-m", "wsaed.render", "--profile", "smoke"]
+    call += [f"notebooks/secost/table_{k}.ipynb" for k in (1, 2)]
+    run = {"cwd": tree, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [subprocess.Popen(call, **run) for _ in range(2)]
+    said = [one.communicate()[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert rendered("".join(said)) == ["table_1", "table_2"]
+
+
 def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     path = tree / "notebooks/start_here.ipynb"
-    body = "import os\nassert 'RESULTS' not in os.environ\nprint(width, epochs)"
+    body = "import os\nassert 'RESULTS' not in os.environ\nprint(width, rate)"
     path.write_text(notebook(body))
     code, said, _ = make(tree, "notebooks")
     assert code == 0 and ", profile smoke," in said, said
@@ -143,7 +169,7 @@ def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     assert "papermill" not in path.read_text() and "injected" not in path.read_text()
     once = path.read_bytes()
     assert make(tree, "clean")[0] == make(tree, "notebooks")[0] == 0 and path.read_bytes() == once
-    broken = notebook("print(width, epochs)\n1 / 0")
+    broken = notebook("print(width, rate)\n1 / 0")
     path.write_text(broken)
     code, said, _ = make(tree, "notebooks")
     assert code != 0 and "ZeroDivisionError" in said and path.read_text() == broken
@@ -161,6 +187,44 @@ BANKS = [  # a call, and what is said or ordered
     (["results/evidence-esc10/secost/table_1.md"], "with BANK=folder"),
     (["results/evidence/secost/table_1.md", "results/laptop/README.md"], "one folder at a time"),
 ]
+
+
+FOLDERS = (
+    "录音一",
+    "录音二",
+    "🐶",
+    "my bank",
+    "a`b",
+    "it's",
+    'the "best"',
+    "100% (b), #1 = $HOME",
+    "$$x",
+)
+FOLDERS += ("a;b&c|d", "back\\slash", "~x", "-x", "x.y_z-1")
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_bank_s_folder_may_be_called_anything(tree, monkeypatch, name):
+    """In the environment and as an argument, and by Python's own rule."""
+    (tree / name).mkdir()
+    monkeypatch.setenv("BANK", str(tree / name))
+    wanted = f"results/{files.folder_of('laptop')}"
+    bank = [f"BANK={tree / name}"]
+    for arguments in (bank, ["-e"]):
+        code, said, _ = make(tree, "-n", "tables", *arguments, BANK=str(tree / name))
+        assert code == 0 and f"--results {wanted} " in said, said
+        show = ["--eval", "show: ; @env | grep ^BANK=", "show"]
+        assert make(tree, *show, *arguments, BANK=str(tree / name))[1].endswith(f"{bank[0]}\n")
+    code, said, _ = make(tree, "-n", f"{wanted}/README.md", *bank)
+    assert code == 0 and f"--results {wanted} " in said, said
+
+
+def test_banks_of_different_names_have_different_folders(monkeypatch):
+    names = []
+    for name in ("录音一", "录音二", "🐶", "🐱", "a", "b"):
+        monkeypatch.setenv("BANK", f"/sounds/{name}")
+        names.append(files.folder_of("smoke"))
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(("arguments", "said"), BANKS)

@@ -207,7 +207,7 @@ def test_what_is_not_there_is_named(small, root, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no recording of any of") as error:
         load(small)
     assert said in one_line(error) and small.reader.published.splitlines()[0] in str(error.value)
-    assert (f"{split}=-1 in the spec" in str(error.value)) == small.reader.optional
+    assert (f"{split}_clips: -1 in params/" in str(error.value)) == small.reader.optional
     path = root / small.edits[-1][0]
     for other in path.parent.glob(f"*{path.suffix}"):
         other.unlink()

@@ -1,9 +1,15 @@
 """Tables, scores and panels of a small made-up frame of results."""
 
+import html
+import re
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
+from matplotlib import font_manager
 
 from wsaed import plots, report, runs
 from wsaed.claims import rules
@@ -148,3 +154,55 @@ def test_curves_draw_each_replicate_its_best_epoch_and_every_term_s_slope():
     (line,) = axes[1].get_lines()
     assert line.get_label() == "weak" and line.get_ydata().tolist() == [4, 2, 1]
     plt.close(fig)
+
+
+NAMES = ["Ba$$in", "cash_$5_$10", "<b>rain</b>", "back\\slash", "pi|pe", "*x*", "`a`", "_x_", "a&b"]
+
+
+def test_names_are_shown_as_they_are(monkeypatch, tmp_path, capsys):
+    (tmp_path / "dog_bark").mkdir()
+    monkeypatch.setenv("BANK", str(tmp_path))
+    report.style()
+    shown = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(report.markdown(pd.DataFrame({"class": NAMES, "b_w_1": "so"}), bold="b_w_1"))
+    )
+    cells = re.findall("<t[dh]>(.*?)</t[dh]>", shown)
+    assert [html.unescape(cell) for cell in cells[2::2]] == NAMES
+    assert set(cells[3::2]) == {"<strong>so</strong>"} and cells[1] == "b_w_1"
+    fig, ax = plt.subplots()
+    ax.set_yticks(range(len(NAMES)), map(report.drawn, NAMES))
+    fig.canvas.draw()  # a formula would fail here
+    texts = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert [text.replace(r"\$", "$") for text in texts] == NAMES and r"Ba\$\$in" in texts
+    plt.close(fig)
+    assert report.named("dog_bark") == "dog_bark", "a user's own class was renamed"
+    monkeypatch.delenv("BANK")
+    assert [report.named(c) for c in ("dog_bark", "Dog", "Male_speech")] == [
+        "Dog bark",
+        "Dog",
+        "Male speech",
+    ]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_font_that_has_a_name_is_found_or_the_name_spelt_out_in_one_line(
+    monkeypatch, tmp_path, capsys, has
+):
+    (tmp_path / "狗叫").mkdir()
+    monkeypatch.setenv("BANK", str(tmp_path))
+    monkeypatch.setattr(report, "UNDRAWN", set())
+    real, path = report._has, font_manager.findfont("DejaVu Serif")
+    listed = [SimpleNamespace(name="Serif that has all", fname=path)] * has
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", listed)
+    monkeypatch.setattr(report, "_has", lambda font, c: font.fname == path or real(font, c))
+    with monkeypatch.context() as quiet:
+        quiet.setattr(report.sns, "set_theme", lambda *a, **b: None)
+        report.style()
+    said = capsys.readouterr().out
+    assert ("Serif that has all" in plt.rcParams["font.family"]) == has
+    assert report.drawn("狗叫!") == ("狗叫!" if has else r"\u72d7\u53eb!")
+    assert said.count("\n") == (not has) and ("no font here has 叫狗" in said) == (not has)
+    plt.rcParams["font.family"] = ["sans-serif"]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from conftest import ROOT
+import soundfile
+from conftest import ROOT, one_line
 
 from wsaed import parameters, runs
 from wsaed.secost import method
@@ -182,10 +185,23 @@ def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
     assert runs.key(base, 0) not in keys and runs.key(student, 0) not in keys
 
 
-def test_a_failing_run_is_one_line_that_names_it(cache):
-    with pytest.raises(RuntimeError, match=r"the run secost.method:train .* failed: ") as error:
-        runs.train([(spec(net=NET | {"pool": "median"}), 0)])
-    assert "\n" not in str(error.value)
+def test_a_failing_run_is_one_line_that_names_it_and_all_others_are_trained(cache):
+    bad, student = cascade(spec(net=NET | {"pool": "median"}), [0.3])
+    deaf = spec(corpus=CORPUS | {"snr": [9, 1]})
+    bug, wanted = spec(net={"name": "secost.net:Missing"}), spec(epochs=1, draw=5)
+    with pytest.raises(
+        RuntimeError, match=r"(the run secost.method:train .*|made): .*Error"
+    ) as error:
+        runs.train([(one, 0) for one in (student, deaf, bug, wanted)])
+    one_line(error)
+    faults = error.value.faults
+    assert faults.keys() == {runs.key(one, 0) for one in (bad, student, deaf, bug)}
+    assert "the run secost.method:train (replicate 0, " in faults[runs.key(bad, 0)]
+    assert faults[runs.key(student, 0)] == faults[runs.key(bad, 0)]
+    assert "could not be made: ValueError: soundscapes: snr" in faults[runs.key(deaf, 0)]
+    log = runs.folder(bug, 0).with_suffix(".log")  # a bug: no user can mend it
+    assert log.read_text().startswith("Traceback") and log.name in faults[runs.key(bug, 0)]
+    assert runs.load(wanted, 0)["scores"]["map_noisy"] > 0
 
 
 def test_an_interrupted_run_is_never_read(cache):
@@ -219,12 +235,13 @@ def lab(tmp_path, monkeypatch):
     def train(wanted, title):
         new = [(s, r) for s, r in wanted if runs.key(s, r) not in lab.finished]
         lab.trained.append(sorted({r for _, r in new}))
-        for s, r in new:
-            if (s, r) == lab.broken:
-                raise RuntimeError("the run failed")
+        faults = {runs.key(s, r): "the run failed" for s, r in new if (s, r) == lab.broken}
+        for s, r in (run for run in new if run != lab.broken):
             made = {"code": runs.code_digest(s), "data": "", "versions": {}, "cost": {"seconds": 1}}
             made |= {"spec": s, "replicate": r, "scores": {"map": s["draw"] + r / 10}}
             lab.finished[runs.key(s, r)] = made
+        if faults:
+            raise runs.FailedError(faults)
 
     def chosen(paper, profile, replicates):
         return {"profile": profile, "replicates": replicates or 2}
@@ -278,6 +295,29 @@ def test_a_failed_run_of_one_paper_leaves_the_others_theirs(lab):
     assert lab.kept("one") == BOTH and lab.kept("two") == [("a", 0), ("b", 0)]
 
 
+@pytest.mark.parametrize("how", ["a run", "the pool"])
+def test_what_is_complete_is_rendered_though_a_paper_fails(lab, monkeypatch, capsys, how):
+    lab.systems["one"]["b"], lab.broken = spec(draw=8), (spec(draw=8), 0)
+    monkeypatch.setattr(runs, "ROOT", lab.home)
+    for name in ("one/table_1", "one/table_2", "two/table_1", "two/table_2"):
+        path = lab.home / f"notebooks/{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    if how == "the pool":
+        lab.run("two/table_2")
+        capsys.readouterr()
+
+        def train(wanted, title):
+            if wanted:
+                raise OSError("a worker was killed")
+
+        monkeypatch.setattr(runs, "train", train)
+    with pytest.raises(RuntimeError, match=r"^one is not all made: (the run failed|a worker)"):
+        lab.run()
+    assert lab.kept("two") == BOTH and lab.kept("one") == []
+    assert re.findall(r"(\w+/table_\d)", capsys.readouterr().out) == ["two/table_1", "two/table_2"]
+
+
 def test_the_papers_whose_corpora_are_given_and_the_notebooks_to_run(lab, monkeypatch, capsys):
     for name in LAB.values():
         monkeypatch.delenv(name, raising=False)
@@ -290,6 +330,39 @@ def test_the_papers_whose_corpora_are_given_and_the_notebooks_to_run(lab, monkey
     assert lab.kept("one") == BOTH and lab.kept("two") == []
     with pytest.raises(ValueError, match="one/tabel_1 is no table or figure"):
         lab.run("one/tabel_1")
+    with pytest.raises(ValueError, match="two/table_1 can't be made here"):
+        lab.run("two/table_1", "--profile", "paper")
+
+
+WANTED = {"secost": (2, 3), "joint_at_aed": (2, 5), "shallow_student": (2, 5), "mixed_tsd": (8, 8)}
+BANKS = sorted(
+    {(c - few, n - less) for c, n in WANTED.values() for few, less in ((0, 0), (1, 0), (0, 1))}
+)
+
+
+@pytest.mark.parametrize(("classes", "recordings"), BANKS)
+def test_a_bank_too_small_for_a_paper_leaves_the_others(
+    tmp_path, monkeypatch, capsys, classes, recordings
+):
+    for k in range(classes * recordings):
+        path = tmp_path / f"bank/class {k % classes}/{k}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(k).uniform(-0.5, 0.5, 8000), 16_000)
+    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BANK", str(tmp_path / "bank"))
+    can = {p for p, (c, n) in WANTED.items() if classes >= c and recordings >= n}
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"{words} of {n}" in readme for words, n in (("two classes", 3), ("eight", 8)))
+    if not can:
+        with pytest.raises(ValueError, match="no paper can be made with PROFILE=smoke") as error:
+            runs.papers_of("smoke")
+        one_line(error)
+        return
+    assert runs.papers_of("smoke").keys() == can
+    told = capsys.readouterr().err.splitlines()
+    assert sorted(line.split()[2].strip(",") for line in told) == sorted(WANTED.keys() - can)
+    for line in told:
+        assert "which wants {} classes of {} ".format(*WANTED[line.split()[2].strip(",")]) in line
 
 
 def test_all_four_papers_train_together_and_an_unknown_profile_is_named(tmp_path, monkeypatch):

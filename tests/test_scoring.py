@@ -277,3 +277,10 @@ def test_psds_knows_perfect_from_silent_and_drops_a_class_without_reference():
     assert scoring.psds(reference, 0 * frames, labels, 10.0) == pytest.approx(0)
     frames[:, :, 2] = 0.9  # loud nonsense in a class that the reference never names
     assert scoring.psds(reference, frames, labels, 10.0) == pytest.approx(1)
+    odd = ["back\\slash", "狗叫, $5", "never"]
+    known = dict(zip(labels, odd, strict=True))
+    halves = {  # each event as two that overlap, under names that the library would not take
+        file: [(known[c], on, on + 1.2), (known[c], on + 1, off)]
+        for file, ((c, on, off),) in reference.items()
+    }
+    assert scoring.psds(halves, frames, odd, 10.0) == scoring.psds(reference, frames, labels, 10.0)

@@ -155,7 +155,7 @@ class Reader:
     def get_it(self, split: str = "") -> str:
         """What to do about something that is not there."""
         advice = f"fetch it, see {self.published.splitlines()[0]}"
-        without = f", or go without by {split}=-1 in the spec"
+        without = f", or go without by {split}_clips: -1 in params/paper/*.yaml"
         return advice + without if split and self.optional else advice
 
     def _first(self, split: str, listing: Listing, size: int) -> list[Clip]:
