@@ -59,8 +59,8 @@ def other_cache(cache):
 
 
 def start(cache, *specs, **environment):
-    call = "import json, sys; from wsaed import runs; "
-    call += "runs.train([(s, 0) for s in json.loads(sys.argv[1])])"
+    call = "import json, sys; from wsaed import files, runs; "
+    call += "files.one_line(lambda: runs.train([(s, 0) for s in json.loads(sys.argv[1])]))"
     return subprocess.Popen(
         [sys.executable, "-c", call, json.dumps(specs)],
         stderr=subprocess.PIPE,
@@ -134,6 +134,14 @@ def test_workers_end_with_their_parent(cache, epochs, many):
             os.killpg(process.pid, signal.SIGKILL)
     finished = len(list(cache.glob("runs/*/record.json")))
     assert finished <= min(count + 2, many - 2)  # what was in its last epoch may end
+
+
+def test_an_interrupt_of_all_processes_says_nothing(cache):
+    every = [spec(2000, draw=k) for k in range(4)]
+    process = start(cache, *every, JOBS="2")
+    until(lambda: sum(bool(told(runs.folder(s, 0))) for s in every) == 2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=120)[1] == b"" and process.returncode == 130
 
 
 def test_the_same_replicate_gives_the_same_record(cache, monkeypatch):

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import secrets
+import signal
+import threading
 from pathlib import Path
 
 import joblib
@@ -22,7 +24,9 @@ def pool():
     if not address:
         jobs = int(os.environ.get("JOBS") or joblib.cpu_count())
         jobs = 1 if "RANK" in os.environ else jobs
-        yield joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="all")
+        parallel = joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="all")
+        with _interrupted_once(parallel, jobs):
+            yield parallel
         return
     from distributed import Client
 
@@ -30,6 +34,30 @@ def pool():
         check_cluster(client)
         with joblib.parallel_config("dask"):
             yield joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
+
+
+@contextlib.contextmanager
+def _interrupted_once(parallel: joblib.Parallel, jobs: int):
+    """Let an interrupt reach this process alone, which then ends its workers: one says so, not all.
+
+    Signals that a process ignores when it starts it ignores for good; joblib's thread may fail
+    while the workers end.
+    """
+    if jobs == 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum, frame):
+        threading.excepthook = lambda failed: None
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        list(parallel(joblib.delayed(int)() for _ in range(jobs)))  # the workers start
+        signal.signal(signal.SIGINT, stop)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_cluster(client) -> None:
