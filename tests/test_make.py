@@ -139,7 +139,7 @@ def test_a_paper_that_fails_takes_no_other_with_it_and_the_report_is_written(tre
         file.write("sys.exit('mixed_tsd is not all made: no room')\n")
     code, said, calls = make(tree, "tables", "PROFILE=smoke")
     assert code != 0 and "mixed_tsd is not all made: no room" in said
-    assert rendered(said) == ["table_1", "table_2"]
+    assert rendered(said) == ["table_1", "table_2"], said
     assert [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render", "wsaed.pages"]
     (tree / "wsaed/runs.py").write_text("import sys\nsys.exit(130)\n")
     code, _, calls = make(tree, "tables", "PROFILE=smoke")
