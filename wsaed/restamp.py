@@ -46,6 +46,11 @@ def same(one: dict, other: dict) -> bool:
     return len({json.dumps(record["scores"], sort_keys=True) for record in (one, other)}) == 1
 
 
+def _mark(record: dict) -> tuple[str, str]:
+    """Digests of the code and of the data that made a record, as `runs.digests` gives them."""
+    return record["code"], record["data"]
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.restamp", description=__doc__)
     parser.add_argument("--against", default="HEAD", help="the commit whose code made the records")
@@ -67,14 +72,14 @@ def main(arguments: list[str] | None = None) -> None:
     for i, record in enumerate(known):
         old = older.get(i, record)
         equal = old["code"] == record["code"] and same(old, new[i])
-        made[equal].add((record["code"], new[i]["code"]))
+        made[equal].add((_mark(record), _mark(new[i])))
         print(f"{record['spec']['method']}, {record['system']}:", "equal" if equal else "differs")
     for path in [*evidence.glob("*/records.json"), *laptop.glob("*/records.json")]:
         records = runs.read_records(path)
         for record in records.values():
-            now = runs.code_digest(record["spec"])
-            renewed = (record["code"], now) in made[True] - made[False]
-            record["code"] = now if renewed else record["code"]
+            now = runs.digests(record["spec"])
+            if (_mark(record), now) in made[True] - made[False]:
+                record["code"], record["data"] = now
         runs.write_records(path, records)
 
 

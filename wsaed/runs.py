@@ -246,18 +246,30 @@ def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> None:
     make = joblib.delayed(_features)
     calls = [make(*json.loads(names), part, _environment()) for names in wanted for part in parts]
     with progress.bar(f"{title}, features", len(calls), "parts") as b:
-        for _ in parallel(calls):
+        for told in parallel(calls):
             b(1)
+            _say(told)
 
 
-def _features(spec: dict, replicate: int, front_end: str, part: slice, environment: dict) -> None:
+@cache
+def _say(told: str) -> None:
+    """A line on the terminal, once."""
+    if told:
+        print(told, file=sys.stderr, flush=True)
+
+
+def _features(spec: dict, replicate: int, front_end: str, part: slice, environment: dict) -> str:
+    """Make a part of the features; what the corpus leaves out (`Corpus.left_out`)."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     with _named(f"the features of {spec['name']} (replicate {replicate}) could not be made"):
-        splits = corpora.load(spec, replicate).splits.values()
-        shards = [(s, k) for s in splits for k in range(-(-len(s) // corpora.SHARD))]
+        corpus = corpora.load(spec, replicate)
+        shards = [
+            (s, k) for s in corpus.splits.values() for k in range(-(-len(s) // corpora.SHARD))
+        ]
         for split, shard in shards[part]:
             split.features(FRONT_ENDS[front_end], only=shard)
+    return corpus.left_out
 
 
 def wished(paper: str, systems: list[str], p: dict) -> dict:
