@@ -3,6 +3,7 @@
 Notebook: start_here.ipynb.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read(path: str | Path, rate: int | None = None) -> tuple[np.ndarray, int]:
 def _decoded(path: Path) -> tuple[np.ndarray, int]:
     blocks = []
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             frames, header, found = file.frames, file.extra_info, file.samplerate
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block.mean(axis=1))
