@@ -119,11 +119,9 @@ def rotates(name: str) -> bool:
 def fingerprint(folder: str) -> str:
     """Digest of what a bank's files are called and hold."""
     root, files = Path(folder), _files(Path(folder))[0]
-    there = [str(path.relative_to(root)) for path in files if path.is_file()]
-    found = dict.fromkeys((_shown(path, root) for path in files), -1)
-    seen = corpora.contents(root, there)
-    found |= {_shown(root / name, root): content for name, content in seen.items()}
-    return corpora.fingerprint([], found.items())
+    seen = corpora.contents(root, [str(x.relative_to(root)) for x in files if x.is_file()])
+    marks = (seen.get(str(path.relative_to(root)), -1) for path in files)
+    return corpora.fingerprint([], zip((_shown(x, root) for x in files), marks, strict=True))
 
 
 def _files(root: Path) -> tuple[list[Path], dict[str, list[str]]]:
