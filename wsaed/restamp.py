@@ -46,11 +46,6 @@ def same(one: dict, other: dict) -> bool:
     return len({json.dumps(record["scores"], sort_keys=True) for record in (one, other)}) == 1
 
 
-def _mark(record: dict) -> tuple[str, str]:
-    """Digests of the code and of the data that made a record, as `runs.digests` gives them."""
-    return record["code"], record["data"]
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.restamp", description=__doc__)
     parser.add_argument("--against", default="HEAD", help="the commit whose code made the records")
@@ -68,18 +63,21 @@ def main(arguments: list[str] | None = None) -> None:
     doubtful = [i for i, record in enumerate(known) if not same(record, new[i])]
     again = retrained_by(against, [pairs[i] for i in doubtful]) if doubtful else []
     older = dict(zip(doubtful, again, strict=True))  # where this machine rounds otherwise
-    made = {True: set(), False: set()}  # (older code, today's) of what is equal, and of what is not
+    made = {
+        True: set(),
+        False: set(),
+    }  # (older code, its data, today's code) of what is equal, and of what is not
     for i, record in enumerate(known):
         old = older.get(i, record)
         equal = old["code"] == record["code"] and same(old, new[i])
-        made[equal].add((_mark(record), _mark(new[i])))
+        made[equal].add((record["code"], record["data"], new[i]["code"]))
         print(f"{record['spec']['method']}, {record['system']}:", "equal" if equal else "differs")
     for path in [*evidence.glob("*/records.json"), *laptop.glob("*/records.json")]:
         records = runs.read_records(path)
         for record in records.values():
-            now = runs.digests(record["spec"])
-            if (_mark(record), now) in made[True] - made[False]:
-                record["code"], record["data"] = now
+            code, data = runs.digests(record["spec"])
+            if (record["code"], record["data"], code) in made[True] - made[False]:
+                record["code"], record["data"] = code, data
         runs.write_records(path, records)
 
 
