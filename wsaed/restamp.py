@@ -63,10 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
     doubtful = [i for i, record in enumerate(known) if not same(record, new[i])]
     again = retrained_by(against, [pairs[i] for i in doubtful]) if doubtful else []
     older = dict(zip(doubtful, again, strict=True))  # where this machine rounds otherwise
-    made = {
-        True: set(),
-        False: set(),
-    }  # (older code, its data, today's code) of what is equal, and of what is not
+    # (older code, its data, today's code) of what is equal, and of what is not
+    made = {True: set(), False: set()}
     for i, record in enumerate(known):
         old = older.get(i, record)
         equal = old["code"] == record["code"] and same(old, new[i])
