@@ -2,11 +2,13 @@
 
 import base64
 import io
+import os
 import re
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from wsaed import audio
 
@@ -38,10 +40,13 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "headerless.raw").write_bytes(bytes(100))
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
     soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan), 16_000, subtype="FLOAT")
-    for name in ("cut.wav", "cut.flac"):
-        path = tmp_path / name
-        soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 9000), 16_000)
-        path.write_bytes(path.read_bytes()[:9000])
+    for name in ("cut.wav", "cut.flac", "cut.ogg", "cut.opus", "cut.mp3", "cut.aiff", "cut.au"):
+        path, form = tmp_path / name, {"format": "OGG", "subtype": "OPUS"}
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40_000)
+        soundfile.write(path, noise, 16_000, **form if name == "cut.opus" else {})
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "x.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(99))
     for name, kind, says in (
         ("missing.wav", FileNotFoundError, "no such audio file"),
         ("broken.wav", ValueError, "not a readable audio file"),
@@ -50,6 +55,13 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ("nan.wav", ValueError, "no numbers"),
         ("cut.wav", ValueError, "cut off, it holds less than its header says"),
         ("cut.flac", ValueError, "not a readable audio file"),
+        ("cut.ogg", ValueError, "cut off"),
+        ("cut.opus", ValueError, "cut off"),
+        ("cut.mp3", ValueError, "cut off"),
+        ("cut.aiff", ValueError, "cut off"),
+        ("cut.au", ValueError, "cut off"),
+        ("pipe.wav", FileNotFoundError, "no such audio file"),
+        ("x.m4a", ValueError, r"as WAV, FLAC, .* \(convert others: ffmpeg -i x.m4a x.flac\)"),
     ):
         with pytest.raises(kind, match=says) as error:
             audio.read(tmp_path / name)
@@ -63,6 +75,20 @@ def test_a_header_without_a_length_is_taken_at_its_word(tmp_path):
     at = content.index(b"data") + 4  # what writers to a pipe leave there
     path.write_bytes(content[:at] + b"\xff\xff\xff\xff" + content[at + 4 :])
     assert audio.read(path)[0].shape == (8000,)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 8000])
+def test_long_recordings_are_read_and_resampled_in_parts(tmp_path, monkeypatch, rate):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (121 * rate + 7, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", noise, rate, subtype="FLOAT")
+    whole = audio._resample(torch.from_numpy(noise.mean(1)), rate, 16_000).numpy()
+    longest, resample = [], audio._resample
+    monkeypatch.setattr(
+        audio, "_resample", lambda x, *rates: [longest.append(len(x)), resample(x, *rates)][1]
+    )
+    found, _ = audio.read(tmp_path / "long.wav", 16_000)
+    np.testing.assert_allclose(found, whole, atol=1e-6, strict=True)
+    assert max(longest) <= 62 * rate
 
 
 def test_a_player_keeps_loudness_and_cuts_length():

@@ -8,6 +8,7 @@ from conftest import one_line
 from recorded import HERE, SMALL, lay, originals  # noqa: F401 - a fixture
 
 from wsaed.corpora import audioset
+from wsaed.files import content
 
 FILES = HERE / "audioset_files"
 SPEC = {"name": "audioset", **SMALL["audioset"].spec}
@@ -136,7 +137,8 @@ def test_a_video_that_is_listed_twice_is_refused(root):
     one_line(error)
 
 
-def test_names_are_matched_by_the_whole_id(tmp_path):
+def test_names_are_matched_by_the_whole_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
     names = ["a/Yabcdefghijk.wav", "a/Ybcdefghijk.flac", "_bcdefghij__1000.ogg", "x/note.txt"]
     names += ["Ycdefghijkl_.wav", "abcdefghijk.json", "-bcdefghijkl.wav", "b/Yabcdefghijk.m4a"]
     names += ["b/Yabcdefghijk.wav"]
@@ -144,9 +146,11 @@ def test_names_are_matched_by_the_whole_id(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "Yddddddddddd.wav").symlink_to("nowhere.wav")
-    assert audioset.find_recordings(tmp_path) == {
-        "abcdefghijk": ("a/Yabcdefghijk.wav", 18),  # what can't be decoded does not hide it
-        "Ybcdefghijk": ("a/Ybcdefghijk.flac", 18),  # an id that begins with Y
-        "_bcdefghij_": ("_bcdefghij__1000.ogg", 20),
-        "cdefghijkl_": ("Ycdefghijkl_.wav", 16),
+    found = {
+        "abcdefghijk": "a/Yabcdefghijk.wav",  # what can't be decoded does not hide it
+        "Ybcdefghijk": "a/Ybcdefghijk.flac",  # an id that begins with Y
+        "_bcdefghij_": "_bcdefghij__1000.ogg",
+        "cdefghijkl_": "Ycdefghijkl_.wav",
     }
+    known = {one: (name, content(tmp_path / name)) for one, name in found.items()}
+    assert audioset.find_recordings(tmp_path) == known

@@ -1,13 +1,17 @@
 """A folder of recordings: what is read, cut, looped, shared out and said about broken files."""
 
-import warnings
+import os
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import REAL, needs_real
+from conftest import REAL, needs_real, one_line, refused
+from recorded import half
 
+from wsaed import corpora, parameters, report
 from wsaed.corpora import bank, load, soundscapes
+from wsaed.features import FRONT_ENDS
+from wsaed.files import cache_root
 
 RATE = 16_000
 
@@ -66,21 +70,138 @@ def test_pauses_part_takes():
 
 def test_broken_files_are_listed(folder):
     whole = (folder / "rain" / "r0.wav").read_bytes()
+    soundfile.write(folder / "rain" / "cut.ogg", hiss(4), RATE)
+    half(folder / "rain" / "cut.ogg")
     (folder / "rain" / "bad.wav").write_bytes(whole[:20])
     (folder / "rain" / "empty.ogg").write_bytes(b"")
     soundfile.write(folder / "rain" / "mute.wav", np.zeros(RATE), RATE)
     (folder / "rain" / "lost.wav").symlink_to(folder / "nowhere.wav")
     (folder / "rain" / "cut.wav").write_bytes(whole[: len(whole) // 2])
-    names = ("bad.wav", "empty.ogg", "mute.wav (silent)", "lost.wav", "cut.wav (cut off")
+    (folder / "rain" / "headerless.raw").write_bytes(whole)
+    os.mkfifo(folder / "rain" / "pipe.wav")
+    names = ("bad.wav (not a read", "empty.ogg", "mute.wav (silent)", "lost.wav (no such audio")
+    names += ("cut.wav (cut off", "cut.ogg (cut off", "headerless.raw", "pipe.wav (no such")
     for _ in range(2):  # decoded, then from the cache
         bank.read.cache_clear()
-        with pytest.warns(UserWarning, match="5 unreadable") as caught:
-            read(folder)
-        message = str(caught[0].message)
-        assert "\n" not in message and all(f"rain/{name}" in message for name in names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert "5 files unreadable" in load({"name": "soundscapes", "bank": "sounds"}, 0).about
+        broken = read(folder).broken
+        assert len(broken) == len(names)
+        assert all(any(x.startswith(f"rain/{name}") for x in broken) for name in names)
+    corpus = load({"name": "soundscapes", "bank": "sounds"}, 0)
+    assert "8 files unreadable" in corpus.about
+    assert "not used: 8 unreadable, silent or cut off (rain/bad.wav (not" in corpus.left_out
+    assert "\n" not in corpus.left_out and corpus.left_out.endswith("; ...).")
+
+
+def test_what_lies_elsewhere_is_told(folder):
+    spec = {"name": "soundscapes", "bank": "sounds"}
+    before, wav = load(spec, 0), (folder / "rain" / "r0.wav").read_bytes()
+    assert before.left_out == ""
+    for name in ("_background_noise_/a.wav", "rain/more/b.wav", "c.wav", "rain/.d.wav", ".e/f.wav"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(wav)
+    (folder / "LICENSE.txt").write_text("free")
+    corpora._load.cache_clear()
+    after = load(spec, 0)
+    assert after.left_out == (
+        "Files of sounds that are not used: 1 below a class's folder (rain/more/b.wav), 1 in "
+        "folders that begin with _ (_background_noise_/a.wav), 1 outside of the classes' folders "
+        "(c.wav)."
+    )
+    assert after.about == before.about and after.labels == before.labels
+
+
+def test_a_name_that_is_no_utf_8_is_shown_and_read(folder):
+    for name in (b"rain/\xff.wav", b"rain/broken\xff.wav"):
+        path = os.path.join(os.fsencode(folder), name)
+        with open(path, "wb") as file:
+            file.write((folder / "rain" / "r0.wav").read_bytes()[: 999 if b"b" in name else None])
+    corpus = load({"name": "soundscapes", "bank": "sounds", "test": 9}, 0)
+    assert "19 recordings of 2 classes" in corpus.about
+    assert (
+        r"rain/broken\xff.wav" in corpus.left_out.replace("udc", "x") and corpus.left_out.encode()
+    )
+    assert corpus["test"].waveform(1).shape == (160_000,)
+
+
+FOLDS = [f"{k}-{take}.wav" for k in range(1, 11) for take in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fixed", "wanted"),
+    [
+        (FOLDS, None, [("1", "2"), ("2", "3"), ("3", "4"), ("4", "5"), ("5", "6")]),
+        (FOLDS, "10", [("10", "1"), ("10", "2"), ("10", "3"), ("10", "4"), ("10", "5")]),
+        ([f"0{name}" for name in FOLDS[:6]], None, [("1", "2"), ("2", "3"), ("3", "1")]),
+        (
+            FOLDS[:4],
+            None,
+            "the bank's folds are 1, 2, but training, validation and test need three",
+        ),
+        (FOLDS[:4], "1", "need three: rename files, or give TEST_FOLD=none if the digits"),
+        (
+            [*FOLDS, "rain.wav"],
+            None,
+            "9, 10, but dog/rain.wav has none: rename files, or give TEST_F",
+        ),
+        ([*FOLDS, "rain.wav"], "none", [None]),
+        (FOLDS[:4], "none", [None]),
+        (["4-stroke.wav", "a.wav", "b.wav"], None, [None]),
+        (FOLDS, "11", "TEST_FOLD=11: the bank's folds are 1, 2, 3"),
+    ],
+)
+def test_folds_are_honoured_or_refused(monkeypatch, names, fixed, wanted):
+    mine = tuple(bank.Recording(f"dog/{name}", "dog", (), False) for name in names)
+    found = bank.Bank({"dog": mine}, [])
+    if isinstance(wanted, str):
+        with refused(wanted):
+            bank.roles(found, 0, fixed)
+        return
+    assert [bank.roles(found, r, fixed) for r in range(len(wanted))] == wanted
+    monkeypatch.setattr(bank, "read", lambda folder, mark: found)
+    for r, folds in enumerate(wanted):
+        where = "folder", f"{names} {r}", folds, "domestic"
+        sides = [bank.choose(where, "dog", x) for x in ("test", "validation", "train")]
+        on = [{x.path.split("/")[1].split("-")[0] for x in side} for side in sides]
+        assert sum(map(len, sides)) == len(names)
+        assert folds is None or sum(map(len, on)) == len(set().union(*on))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["r{}.wav"], "each with its own scenes from the same test recordings, initialisation"),
+        (
+            ["{}-r.wav"],
+            "each with its own scenes from another test fold (training folds overlap), i",
+        ),
+    ],
+)
+def test_a_table_tells_of_folds_and_of_what_is_left_out(folder, names, said):
+    for path in [*folder.glob("*/*.wav"), *folder.glob("*/*.flac")]:
+        path.rename(path.with_name(names[0].format(ord(path.stem[-1]) % 8) + path.suffix))
+    (folder / "rain" / "broken.wav").write_bytes(b"")
+    (folder / "rain" / "broken.wav").rename(folder / "rain" / names[0].format("9999"))
+    p = parameters.chosen("secost", "smoke", replicates=2) | {"paper": "secost"}
+    told = report.caption(p | {"artefact": "table_2"})
+    assert (
+        said in told
+        and "9999" in told
+        and "only on the paper's corpus. Files of sounds that" in told
+    )
+
+
+def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(folder, monkeypatch):
+    def full(*of):
+        raise OSError(28, "No space left on device")
+
+    split = load({"name": "soundscapes", "bank": "sounds", "test": 2}, 0)["test"]
+    for module, name in ((np, "save"), (corpora, "FileLock")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises(OSError, match=r"No space left on device: mend that \(fr") as error:
+                split.features(FRONT_ENDS["secost_50ms"])
+            one_line(error)
+    assert not [*cache_root().rglob(".*.partial*")]
 
 
 def test_a_bank_that_can_t_be_used_gets_one_line(folder, monkeypatch, tmp_path):
@@ -141,7 +262,7 @@ def test_scenes_use_the_recordings_and_say_how_long(folder):
 def test_other_recordings_make_other_features(folder):
     spec = {"name": "soundscapes", "bank": "sounds", "train": 2}
     first = soundscapes.load(spec, 0)["train"].features.args[2]
-    soundfile.write(folder / "rain" / "r0.wav", hiss(5), RATE)
+    soundfile.write(folder / "rain" / "r0.wav", hiss(4, seed=99), RATE)  # as many bytes
     # a process that goes on keeps what it read; a new one, as here, sees the folder anew
     assert soundscapes.load(spec, 0)["train"].features.args[2] != first
 

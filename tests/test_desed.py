@@ -115,6 +115,13 @@ def test_a_malformed_line_is_named_with_its_file_and_number(tmp_path, split, lin
     assert one_line(error).startswith(f"{path}:3: ") and said in one_line(error)
 
 
+@pytest.mark.parametrize("offset", [10.115, 11.0])
+def test_events_may_end_after_their_clip_as_published_ones_do(tmp_path, offset):
+    (tmp_path / "x.tsv").write_text(f"Y4p-h_aOrhIw_30.000_40.000.wav\t9.865\t{offset}\tDog\n")
+    (events,) = desed.read(tmp_path / "x.tsv", "strong").events
+    assert events[0][:3] == ("Dog", 9.865, offset)
+
+
 @pytest.mark.parametrize(
     ("split", "text", "what"),
     [
@@ -246,6 +253,8 @@ def test_a_split_that_is_not_there_must_be_left_out_by_the_spec(root):
     for call in (load, lambda: desed.fingerprint({})):
         with pytest.raises(FileNotFoundError, match=r"no metadata/eval/public.tsv: fetch") as error:
             call()
-        assert "https://project.inria" in one_line(error) and "test=-1 in the" in str(error.value)
+        assert "https://project.inria" in one_line(error) and "test_clips: -1 in" in str(
+            error.value
+        )
     corpus = load(test=-1)
     assert "test" not in corpus.splits and "the spec leaves out test" in corpus.about

@@ -176,7 +176,7 @@ VARIABLES = [
     ("THREADS", "none", "THREADS is none: a whole number"),
     ("CHECKPOINT_SECONDS", "-1", "CHECKPOINT_SECONDS is -1.0: a number, 0.0 or more"),
     ("CHECKPOINT_SECONDS", "soon", "CHECKPOINT_SECONDS is soon: a number"),
-    ("TEST_FOLD", "two", r"TEST_FOLD is 'two', \[0-9\]\+ is wanted"),
+    ("TEST_FOLD", "two", r"TEST_FOLD is 'two', none\|\[0-9\]\+ is wanted"),
     ("DEVICE", "gpu", "DEVICE is 'gpu', cpu"),
     ("DEVICE", "cuda:99", "DEVICE=cuda:99: PyTorch sees none; take cpu"),
     ("DASK", "somewhere", "DASK is 'somewhere'"),

@@ -1,5 +1,6 @@
 """What every reader of recordings must do: audioset, desed, urban_sed, target_sound."""
 
+import hashlib
 import io
 import multiprocessing
 import os
@@ -10,13 +11,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, one_line
 from recorded import NAME, SMALL, edit, lay, originals  # noqa: F401 - a fixture
 
-from wsaed import audio, corpora, files
+from wsaed import audio, corpora, files, runs
 from wsaed.corpora import __main__ as command
 from wsaed.corpora import recordings
 from wsaed.corpora.recordings import FILE
@@ -74,7 +76,20 @@ def test_missing_broken_and_short_files_are_counted_and_listed(small, root):
     assert {*found} == {*small.states}
     for clip, (state, detail) in found.items():
         assert f"{state}: {detail}".startswith(small.states[clip])
-    assert load(small).about == corpus.about
+    again = load(small)
+    assert again.about == corpus.about and again.left_out == corpus.left_out
+    assert f"{said}, {short} a short one (padded), listed in {listed}" in corpus.left_out
+    assert corpora.left_out({"name": small.name, **small.spec}) == corpus.left_out
+
+
+def test_what_is_left_out_is_said_once_on_the_terminal(desed_root, capfd):
+    wanted = [({"corpus": {"name": "desed"}, "front_end": NAME}, r) for r in range(2)]
+    for _ in range(2):
+        runs.prepare(joblib.Parallel(1, return_as="generator"), wanted, "here")
+    said = "DESED: of 18 clips 1 have no recording, 2 a broken one (left out), 1 a short one"
+    assert capfd.readouterr().err.count(said) == 1
+    by = "(1 of 4 strong, 1 of 3 weak, 1 of 6 unlabelled, 1 of 3 validation)."
+    assert by in corpora.left_out({"name": "desed"})
 
 
 def test_features_are_the_log_mel_of_the_clips_that_are_left(small, root):
@@ -195,6 +210,33 @@ def test_a_malformed_line_is_named_with_its_file_and_number(
     assert stopped.value.code == str(error.value)
 
 
+WRITTEN = {  # by other programs, with the same meaning
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "tabs after the last": lambda text: text.replace("\n", "\t\n").encode(),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_lists_may_be_written_otherwise(small, root, how):
+    def said() -> list:
+        return [
+            (name, x.clips, x.events, x.hidden, np.array(x.clip_labels).tolist())
+            for name, x in load(small).splits.items()
+        ]
+
+    before, folders = said(), [root / folder for folder in small.variables.values()]
+    lists = [p for x in folders for p in x.rglob("*") if p.suffix in (".tsv", ".csv", ".txt")]
+    for path in lists:
+        path.write_bytes(WRITTEN[how](path.read_text()))
+    assert len(lists) >= 5 and said() == before
+
+
+def test_nan_is_no_event(small, root):
+    edit(root / small.silent[0], *small.silent[1:])
+    splits = load(small).splits.values()
+    assert small.name == "target_sound" or any([] in (split.events or []) for split in splits)
+
+
 def test_what_is_not_there_is_named(small, root, monkeypatch):
     split, said = small.audio["split"], small.audio["said"]
     for path in recordings_of(root, small):
@@ -221,17 +263,22 @@ def test_what_is_not_there_is_named(small, root, monkeypatch):
             load(small)
 
 
-def test_the_fingerprint_sees_lists_and_audio(small, root):
+def test_the_fingerprint_sees_lists_and_audio(small, root, monkeypatch):
     fingerprint, split = small.reader.fingerprint, small.audio["split"]
     seen, without = [fingerprint({}), fingerprint({})], {split: -small.reader.optional}
     assert fingerprint({"name": "x", **small.spec, split: 2}) == seen[0]
     for path, old, new in small.edits:
         edit(root / path, old, new)
         seen.append(fingerprint({}))
-    others = fingerprint(without)
-    recordings_of(root, small)[0].write_bytes(b"other")
-    seen.append(fingerprint({}))
+    others, path = fingerprint(without), recordings_of(root, small)[0]
+    for other in (path.read_bytes()[::-1], b"other"):  # as many bytes, and others
+        path.write_bytes(other)
+        seen.append(fingerprint({}))
+    path.touch()
+    assert fingerprint({}) == seen[-1]
     assert len({*seen}) == len(seen) - 1
+    monkeypatch.setattr(corpora, "content", lambda path: os.abort())  # nothing is read again
+    assert fingerprint({}) == seen[-1]
     if small.name in ("desed", "urban_sed"):  # whose splits lie apart
         assert fingerprint(without) == others not in seen
 
@@ -240,10 +287,12 @@ def test_a_recording_that_breaks_after_its_check_does_not_shift_the_rows(small, 
     split = load(small)[small.audio["split"]]
     path = next(p for p in recordings_of(root, small) if p.name == Path(split.clips[0]).name)
     path.write_bytes(bytes(path.stat().st_size))
-    with pytest.raises(ValueError, match="changed since their check: delete") as error:
+    with pytest.raises(ValueError, match="changed since their check: call again") as error:
         split.features(FRONT_END)
-    assert str(cache_root() / small.name) in one_line(error)
+    one_line(error)
     assert len(split.waveform(1))
+    again = load(small)[small.audio["split"]]
+    assert len(again.features(FRONT_END)) == len(again) == len(split) - 1
 
 
 def test_a_file_that_arrives_later_is_found(desed_root):
@@ -265,14 +314,17 @@ def test_a_file_that_arrives_later_is_found(desed_root):
 
 
 def test_a_lost_disk_is_not_taken_for_broken_files(desed_root, monkeypatch):
-    def read_bytes(path):
-        raise OSError(5, "Input/output error", str(path))
+    def file_digest(*of):
+        raise OSError(5, "Input/output error")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", read_bytes)
-        with pytest.raises(OSError, match="Input/output error: mend") as error:
-            desed_corpus()
-        one_line(error)
+    for lists in (False, True):  # lost before the files' contents are known, and after
+        if lists:
+            SMALL["desed"].reader.fingerprint({})
+        with monkeypatch.context() as patch:
+            patch.setattr(hashlib, "file_digest", file_digest)
+            with pytest.raises(OSError, match="Input/output error: mend") as error:
+                desed_corpus()
+            one_line(error)
     assert "2 a broken one" in desed_corpus().about
 
 
@@ -284,6 +336,10 @@ def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(desed_root, 
     strong = desed_corpus()["strong"]
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", save)
+        with pytest.raises(OSError, match=r"No space left on device: mend that \(free sp") as error:
+            strong.features(FRONT_END)
+        one_line(error)
+        patch.setattr(corpora, "FileLock", lambda path: save(path, None))
         with pytest.raises(OSError, match=r"No space left on device: mend that \(free sp") as error:
             strong.features(FRONT_END)
         one_line(error)
@@ -374,6 +430,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
         child.join()
     assert [child.exitcode for child in both] == [0, 0]
     assert contents(cache) == wanted, f"seed {seed}"
+    assert not [*cache.rglob(".*.partial*")], f"seed {seed}"  # the kills' have been written over
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items()), f"seed {seed}"
 
 

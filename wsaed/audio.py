@@ -3,6 +3,7 @@
 Notebook: start_here.ipynb.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -11,40 +12,55 @@ import soundfile
 import torch
 from torchaudio.functional import resample as _resample
 
+from wsaed.files import content
+
 PLAYER_RATE = 16_000  # Hz
 PLAYER_SECONDS = 4.0  # some 170 kB in a notebook
+BLOCK = 1 << 20  # frames that are read at once
+FORMATS = "WAV, FLAC, Ogg, Opus or MP3 (convert others: ffmpeg -i x.m4a x.flac)"
+# What libsndfile notes of a file that ends before its header says (RIFF's own size often is wrong)
+CUT = re.compile(r"\b(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
+NO_END = "Last page lacks an end-of-stream bit"  # of Ogg
 
 
 def read(path: str | Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     """An audio file as mono: ((samples,) float32, its rate in Hz), resampled to ``rate`` if given.
 
     FileNotFoundError where there is none, OSError where the disk fails, ValueError for a broken
-    file: not audio, no sample, not finite, cut off as far as its header tells (a cut Ogg file is
-    only shorter). All in one line.
+    file: not audio, no sample, not finite, cut off as far as its header tells. All in one line.
+    Read in blocks: an hour at 48 kHz takes 1.5 GB.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such audio file; check the folder and the annotation")
     try:
-        path.read_bytes()  # apart, so that a lost disk does not make its recordings broken for good
-    except OSError as error:
-        raise OSError(f"{path}: {error.strerror}: mend that and call again") from None
+        waveform, found = _decoded(path)
+    except ValueError:
+        content(path)  # a lost disk must not make its recordings broken for good
+        raise
+    return resample(waveform, found, rate or found), rate or found
+
+
+def _decoded(path: Path) -> tuple[np.ndarray, int]:
+    blocks = []
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             frames, header, found = file.frames, file.extra_info, file.samplerate
-            waveform = file.read(dtype="float32", always_2d=True).mean(axis=1)
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                blocks.append(block.mean(axis=1))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless (.raw)
         reason = " ".join(str(getattr(error, "error_string", error)).split())
-        raise ValueError(f"{path}: not a readable audio file ({reason}); fetch it again") from None
+        said = f"not a readable audio file ({reason}); fetch it again, as {FORMATS}"
+        raise ValueError(f"{path}: {said}") from None
+    waveform = np.concatenate([*blocks, np.zeros(0, np.float32)])
     if not len(waveform) or not np.isfinite(waveform).all():
         what = "samples that are no numbers" if len(waveform) else "no samples"
         raise ValueError(f"{path}: holds {what}; fetch it again or leave it out")
-    sizes = re.search(r"\bdata : (\d+) \(should be (\d+)\)", header)
     # writers to a pipe leave 0xFFFFFFFF there; MP3 lengths are estimates
-    cut = sizes and int(sizes[2]) < int(sizes[1]) < 0x7FFF0000
-    if cut or len(waveform) < 0.95 * frames:
+    cut = any(int(there) < int(said) < 0x7FFF0000 for said, there in CUT.findall(header))
+    if cut or NO_END in header or len(waveform) < 0.95 * frames:
         raise ValueError(f"{path}: cut off, it holds less than its header says; fetch it again")
-    return resample(waveform, found, rate or found), rate or found
+    return waveform, found
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -52,7 +68,13 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     waveform = np.ascontiguousarray(waveform, np.float32)
     if rate == new_rate:
         return waveform
-    return _resample(torch.from_numpy(waveform), rate, new_rate).numpy()
+    minutes = []  # one by one, each with the second before and after it, which its ends need
+    for start in range(0, max(len(waveform), 1), 60 * rate):
+        before = min(start // rate, 1)
+        piece = waveform[start - before * rate : start + 61 * rate]
+        piece = _resample(torch.from_numpy(piece), rate, new_rate).numpy()
+        minutes.append(piece[before * new_rate :][: 60 * new_rate])
+    return np.concatenate(minutes)
 
 
 def repeated(waveform: np.ndarray, rate: int, spans, seconds: float = 10.0) -> np.ndarray:

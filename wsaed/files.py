@@ -1,6 +1,7 @@
 """Where files lie, writes that are whole or not at all, tables of numbers, errors of one line."""
 
 import contextlib
+import hashlib
 import math
 import os
 import re
@@ -38,22 +39,32 @@ def table(name: str) -> dict:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write; it becomes ``path`` when the block ends, and is gone if that fails.
-
-    Raises OSError in one line where the disk fails.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+def on_disk(path: Path) -> Iterator[None]:
+    """What fails in it because of the disk is an OSError of one line."""
     try:
-        yield partial
-        os.replace(partial, path)
+        yield
     except OSError as error:
         reason = error.strerror or error
         said = f"{shown(path)}: {reason}: mend that (free space? another CACHE?) and call again"
         raise OSError(said) from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole(path: Path, locked: bool = False) -> Iterator[Path]:
+    """Give a path to write; it becomes ``path`` when the block ends, and is gone if that fails.
+
+    locked: nobody else writes ``path``, so that what a kill has left is written over. Raises
+    OSError in one line where the disk fails.
+    """
+    writer = "" if locked else f".{os.getpid()}"
+    partial = path.with_name(f".{path.stem}{writer}.partial{path.suffix}")
+    with on_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -89,6 +100,15 @@ def check_variables() -> None:
         there = torch.cuda.device_count() if kind == "cuda" else torch.backends.mps.is_available()
         if int(number or 0) >= there:
             raise ValueError(f"DEVICE={kind}{number and f':{number}'}: PyTorch sees none; take cpu")
+
+
+def content(path: str | Path) -> int:
+    """64 bits of the SHA-256 of what a file holds; OSError in one line where the disk fails."""
+    try:
+        with open(path, "rb") as file:
+            return int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8])
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror}: mend that and call again") from None
 
 
 def one_line(main: Callable) -> None:

@@ -16,9 +16,10 @@ import seaborn as sns
 from matplotlib import font_manager
 from scipy import stats
 
-from wsaed import parameters, runs
+from wsaed import corpora, parameters, runs
 from wsaed.claims import claims as judging
 from wsaed.claims import rules, statistics
+from wsaed.corpora.bank import rotates
 from wsaed.files import ROOT, check_variables, folder_of, write_whole
 from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
@@ -186,15 +187,23 @@ def caption(p: dict) -> str:
     splits = [key.removesuffix("_clips") for key in p if key.endswith("_clips")]
     sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in splits if s != "references"]
     bank, many = os.environ.get("BANK"), p["replicates"]
-    own = "scenes from another test fold (training folds overlap), " if bank else ""
-    if p["corpus"] == "soundscapes" and not bank:
+    own, left_out = "", ""
+    if bank or p["corpus"] != "soundscapes":
+        specs = PAPERS[p["paper"]].systems(p).values()
+        left_out = corpora.left_out(next(spec["corpus"] for spec in specs if "corpus" in spec))
+    if p["corpus"] == "soundscapes":
         own = "corpus, label noise, " if "train" in splits else "corpus, "
+        if bank:
+            own = "scenes from the same test recordings, "
+            if rotates(Path(bank).name):
+                own = "scenes from another test fold (training folds overlap), "
     once = "members" in p and not bank
     return (
         f"Profile {p['profile']}: {p['corpus']} with {', '.join(sizes)} clips; replicates: {many}, "
         f"{'each ' * (many > 1)}with its own {own}initialisation and order."
         + " The teacher's networks are trained once, for all replicates." * once
         + " Absolute values compare with the paper's only on the paper's corpus."
+        + f" {left_out}" * bool(left_out)
     )
 
 

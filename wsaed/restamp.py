@@ -61,18 +61,19 @@ def main(arguments: list[str] | None = None) -> None:
     doubtful = [i for i, record in enumerate(known) if not same(record, new[i])]
     again = retrained_by(against, [pairs[i] for i in doubtful]) if doubtful else []
     older = dict(zip(doubtful, again, strict=True))  # where this machine rounds otherwise
-    made = {True: set(), False: set()}  # (older code, today's) of what is equal, and of what is not
+    # (older code, its data, today's code) of what is equal, and of what is not
+    made = {True: set(), False: set()}
     for i, record in enumerate(known):
         old = older.get(i, record)
         equal = old["code"] == record["code"] and same(old, new[i])
-        made[equal].add((record["code"], new[i]["code"]))
+        made[equal].add((record["code"], record["data"], new[i]["code"]))
         print(f"{record['spec']['method']}, {record['system']}:", "equal" if equal else "differs")
     for path in [*evidence.glob("*/records.json"), *laptop.glob("*/records.json")]:
         records = runs.read_records(path)
         for record in records.values():
-            now = runs.code_digest(record["spec"])
-            renewed = (record["code"], now) in made[True] - made[False]
-            record["code"] = now if renewed else record["code"]
+            code, data = runs.digests(record["spec"])
+            if (record["code"], record["data"], code) in made[True] - made[False]:
+                record["code"], record["data"] = code, data
         runs.write_records(path, records)
 
 

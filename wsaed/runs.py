@@ -274,26 +274,36 @@ def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> dict[str, str
     make = joblib.delayed(_features)
     calls = [make(names, part, _environment()) for names in wanted for part in parts]
     with progress.bar(f"{title}, features", len(calls), "parts") as b:
-        for fault in parallel(calls):
+        for told, fault in parallel(calls):
             b(1)
             unmade |= fault
+            _say(told)
     return unmade
 
 
-def _features(names: str, part: slice, environment: dict) -> dict[str, str]:
+@cache
+def _say(told: str) -> None:
+    """A line on the terminal, once."""
+    if told:
+        print(told, file=sys.stderr, flush=True)
+
+
+def _features(names: str, part: slice, environment: dict) -> tuple[str, dict[str, str]]:
+    """Make a part of the features: what the corpus leaves out (`Corpus.left_out`), what failed."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     spec, replicate, front_end = json.loads(names)
     try:
-        splits = corpora.load(spec, replicate).splits.values()
+        corpus = corpora.load(spec, replicate)
+        splits = corpus.splits.values()
         shards = [(s, k) for s in splits for k in range(-(-len(s) // corpora.SHARD))]
         for split, shard in shards[part]:
             split.features(FRONT_ENDS[front_end], only=shard)
     except Exception as error:
         reason = _reason(error, cache_root() / "features.log")
         what = f"the features of {spec['name']} (replicate {replicate})"
-        return {names: f"{what} could not be made: {reason}"}
-    return {}
+        return "", {names: f"{what} could not be made: {reason}"}
+    return corpus.left_out, {}
 
 
 def wished(paper: str, systems: list[str], p: dict) -> dict:

@@ -9,7 +9,9 @@ import hashlib
 import importlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from wsaed import progress
 from wsaed.corpora.pairs import Pairs
-from wsaed.files import whole
+from wsaed.files import cache_root, content, on_disk, whole
 from wsaed.scoring import Event
 
 
@@ -98,12 +101,17 @@ class Split:
 
 @dataclass
 class Corpus:
-    """Named splits over one label list; ``about`` is the sentence that a report prints."""
+    """Named splits over one label list.
+
+    about, left_out: sentences that a report prints: what it is, what of its files was missing,
+    broken or not used ("" where nothing was)
+    """
 
     name: str
     labels: tuple[str, ...]
     splits: dict[str, Split]
     about: str
+    left_out: str = ""
 
     def __getitem__(self, split: str) -> Split:
         return self.splits[split]
@@ -119,6 +127,12 @@ def check(spec: dict, replicate: int) -> None:
     """ValueError, in one line, where `load` would find too little, before anything is made."""
     corpus = importlib.import_module(f"wsaed.corpora.{spec['name']}")
     getattr(corpus, "check", lambda *spec: None)(spec, replicate)
+
+
+def left_out(spec: dict) -> str:
+    """`Corpus.left_out` of the corpus that ``spec`` names."""
+    reader = getattr(importlib.import_module(f"wsaed.corpora.{spec['name']}"), "READER", None)
+    return reader.left_out(spec) if reader else load(spec, 0).left_out
 
 
 def embedded(shape: str, **more) -> dict:
@@ -164,16 +178,18 @@ def once(make: Callable[[], list], *paths: Path) -> None:
     """
     if all(path.exists() for path in paths):
         return
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{paths[0]}.lock"):
+    with on_disk(paths[0]):
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{paths[0]}.lock").acquire()
+    with lock:
         if all(path.exists() for path in paths):
             return
-        for path, content in [*zip(paths, make(), strict=True)][::-1]:
-            with whole(path) as partial:
-                if isinstance(content, str):
-                    partial.write_text(content, encoding="utf-8", errors="backslashreplace")
+        for path, made in [*zip(paths, make(), strict=True)][::-1]:
+            with whole(path, locked=True) as partial:
+                if isinstance(made, str):
+                    partial.write_text(made, encoding="utf-8", errors="backslashreplace")
                 else:
-                    np.save(partial, content)
+                    np.save(partial, made)
 
 
 def digest_of(*parts: str) -> str:
@@ -181,7 +197,35 @@ def digest_of(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
+def contents(root: Path, files: list[str]) -> dict[str, int]:
+    """{file: its `content`} of files within a root.
+
+    Only what has changed is read, by times of change and sizes: the cache keeps the rest, in
+    lists of some 50 files, of a number of lists that seldom changes.
+    """
+    parts = [[] for _ in range(1 << max(0, len(files).bit_length() - 6))]
+    for file in files:
+        parts[zlib.crc32(os.fsencode(file)) % len(parts)].append(file)
+    lists, todo, found = [], 0, {}
+    for part in parts:
+        stats = [os.stat(root / file) for file in part]
+        marks = [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
+        path = cache_root() / "contents" / f"{digest_of(repr((part, marks)))}.txt"
+        lists.append((path, part))
+        todo += not path.exists()
+    shown = (
+        progress.bar("recordings read", todo, "lists") if todo > 64 else nullcontext(lambda _: 0)
+    )
+    with shown as bar:
+        for path, part in lists:
+            if not path.exists():
+                once(lambda part=part: ["\n".join(str(content(root / x)) for x in part)], path)
+                bar(1)
+            found |= zip(part, map(int, path.read_text().split()), strict=True)
+    return found
+
+
 def fingerprint(lists: Iterable[Path], recordings: Iterable[tuple[str, int]]) -> str:
-    """Digest of a user's own data: what the lists hold, the recordings' names and bytes."""
+    """Digest of a user's own data: what the lists hold, the recordings' names and `contents`."""
     parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in lists]
     return digest_of(*parts, repr(sorted(recordings)))

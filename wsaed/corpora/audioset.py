@@ -53,7 +53,7 @@ _TIME, _HEADER = r"(\d+(?:\.\d+)?)", r"#.*|index,mid,.*|segment_id\t.*"
 _CLASS = r'(\d+),(/[^,]+),"?(.+?)"?', "index,mid,display_name", _HEADER
 _LINE = rf'([\w-]{{11}}),\s*{_TIME},\s*{_TIME},\s*"([^"]+)"'
 _SEGMENT = _LINE, 'YTID, start, end, "mid,mid"', _HEADER
-_LINE = rf"(\S{{11}}_\d+)\t{_TIME}\t{_TIME}\t(/[a-z]/\S+)"
+_LINE = rf"(\S{{11}}_\d+)(?:\t{recordings.TIME}\t{recordings.TIME}\t(/[a-z]/\S+)|\t*)"
 _EVENT = _LINE, "segment id, start, end, MID between tabs", _HEADER
 
 
@@ -65,7 +65,7 @@ def find(root: Path, name: str) -> Path:
 
 
 def find_recordings(root: Path) -> dict[str, tuple[str, int]]:
-    """{YTID: (name within root, bytes)} of the recordings anywhere under ``root``."""
+    """{YTID: (name within root, its content)} of the recordings anywhere under ``root``."""
     return recordings.found_in(root, [""], _FILE, deep=True)
 
 
@@ -90,22 +90,23 @@ def read_classes(path: Path) -> dict[str, str]:
 def read_segments(path: Path, names: dict[str, str], there: dict, first: int) -> list[Clip]:
     """One of the segment lists: '#' lines, then ``YTID, start, end, "mid,mid"``.
 
-    names: of MIDs; there: {YTID: (recording, bytes)}; first: number of the first segment. Raises
+    names: of MIDs; there: {YTID: (recording, content)}; first: number of the first segment. Raises
     ValueError, with file and line, at a malformed line and at a MID without a name.
     """
     root, clips, known = path.parent, [], {}  # many segments have the same labels
     for where, (ytid, onset, offset, mids) in recordings.fields(path, *_SEGMENT):
         start, end = float(onset), float(offset)
-        if end <= start:
-            raise ValueError(f"{where}: the segment ends before it starts")
+        if not 0 < end - start <= recordings.SECONDS + recordings.OVER:
+            said = f"from {onset} to {offset} s is no segment: it ends before it starts or is"
+            raise ValueError(f"{where}: {said} longer than {recordings.SECONDS:g} s")
         if mids not in known:
             unknown = [mid for mid in mids.split(",") if mid not in names]
             if unknown:
                 both = f"both must be of one release, see {PUBLISHED.splitlines()[0]}"
                 raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
             known[mids] = tuple(names[mid] for mid in mids.split(","))
-        (file, size), one = there.get(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
-        of = root, file, size, one, file, end - start, None, known[mids]
+        (file, content), one = there.get(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
+        of = root, file, content, one, file, end - start, None, known[mids]
         clips.append(Clip(*of, first + len(clips)))
     return clips
 
@@ -117,10 +118,12 @@ def read_strong(path: Path, names: dict[str, str]) -> tuple[dict[str, list[Event
     segment with none but these has an empty list.
     """
     events, left_out = {}, 0
-    for _, (segment, onset, offset, mid) in recordings.fields(path, *_EVENT):
+    for where, (segment, onset, offset, mid) in recordings.fields(path, *_EVENT):
         mine = events.setdefault(segment, [])
-        left_out += mid not in names
-        mine += [Event(names[mid], float(onset), float(offset))] if mid in names else []
+        if mid:
+            one = recordings.event(where, mid, onset, offset, (mid,))
+            left_out += mid not in names
+            mine += [one._replace(label=names[mid])] if mid in names else []
     note = f"{left_out:,} events of {path.name} have labels outside the list of names"
     return events, [note] if left_out else []
 

@@ -1,4 +1,8 @@
-"""A folder of recordings as sound sources: a sub-folder a class, any format soundfile reads.
+"""A folder of recordings as sound sources: a sub-folder a class.
+
+Read are WAV, FLAC, Ogg, Opus, MP3, and what else soundfile reads and says its own rate. Folders
+whose names begin with "_" are no classes, files below a class's folder are not used; what begins
+with "." is not seen.
 
 A recording is cut at its silences into takes, resampled and kept; a source of the corpus is a
 recording, an event one take of it. A stationary sound may be looped to a longer duration, any
@@ -10,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -79,6 +82,10 @@ class Sounds:
         self.about = f"{total} recordings of {len(self.classes)} classes ({name}"
         self.about += f", test fold {folds[0]}" if folds else ""
         self.about += f"; {len(found.broken)} files unreadable)" if found.broken else ")"
+        broken = {"unreadable, silent or cut off": found.broken} if found.broken else {}
+        left = (broken | _files(Path(folder))[1]).items()
+        told = [f"{len(x)} {why} ({'; '.join(x[:5])}{'; ...' * (len(x) > 5)})" for why, x in left]
+        self.left_out = f"Files of {name} that are not used: {', '.join(told)}." if told else ""
 
     def count(self, name: str, split: str) -> int:
         return len(choose(self.where, name, split))
@@ -102,34 +109,56 @@ class Sounds:
         return sound / np.float32(np.sqrt(np.mean(sound**2)) + 1e-9)
 
 
+def rotates(name: str) -> bool:
+    """Whether the folder BANK has folds, so that replicates test on different recordings."""
+    folder = named(name)
+    test_fold = os.environ.get("TEST_FOLD")
+    return not test_fold and roles(read(folder, fingerprint(folder)), 0) is not None
+
+
 def fingerprint(folder: str) -> str:
-    """Digest of a bank's file names and sizes."""
-    files = [(path, path.stat().st_size if path.exists() else -1) for path in _files(Path(folder))]
-    return corpora.fingerprint([], [(str(path.relative_to(folder)), size) for path, size in files])
+    """Digest of what a bank's files are called and hold."""
+    root, files = Path(folder), _files(Path(folder))[0]
+    seen = corpora.contents(root, [str(x.relative_to(root)) for x in files if x.is_file()])
+    marks = (seen.get(str(path.relative_to(root)), -1) for path in files)
+    return corpora.fingerprint([], zip((_shown(x, root) for x in files), marks, strict=True))
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.glob("*/*")
-        if not path.is_dir()
-        and path.parent.name[0] not in "._"
-        and not path.name.startswith(".")
-        and path.suffix.lower() not in NOT_AUDIO
-    )
+def _files(root: Path) -> tuple[list[Path], dict[str, list[str]]]:
+    """(the classes' files, {why they are not used: others}), in order, but for what is no audio."""
+    files, left = [], {}
+    for base, inner, names in os.walk(root, followlinks=True):
+        inner[:] = [name for name in inner if name[0] != "."]
+        within = Path(base).relative_to(root).parts
+        for path in (Path(base, name) for name in names if name[0] != "."):
+            if path.suffix.lower() in NOT_AUDIO:
+                continue
+            if len(within) == 1 and within[0][0] != "_":
+                files.append(path)
+            else:
+                why = "below a class's folder" if within else "outside of the classes' folders"
+                why = "in folders that begin with _" if within and within[0][0] == "_" else why
+                left.setdefault(why, []).append(_shown(path, root))
+    return sorted(files), {why: sorted(left[why]) for why in sorted(left)}
+
+
+def _shown(path: Path, root: Path) -> str:
+    """A path within the root as text that can be written, even where it is no UTF-8."""
+    return path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
 
 
 @lru_cache(maxsize=2)
 def read(folder: str, fingerprint: str) -> Bank:
     """All recordings of a bank with that `fingerprint`, decoded once and cached in one file.
 
-    Unreadable files are counted and listed in one warning. ValueError or FileNotFoundError,
-    one line, for a folder without at least two classes, or a class without a readable file.
+    ValueError or FileNotFoundError, one line, for a folder without at least two classes, or a
+    class without a readable file.
     """
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"BANK={folder} is no folder; give one with a sub-folder a class")
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")
+    folders = (path for path in root.iterdir() if path.is_dir() and path.name[0] not in "._")
+    classes = sorted(_shown(path, root) for path in folders)
     if len(classes) < 2:
         few = f"has {len(classes)} class folders; at least two sub-folders are needed"
         raise ValueError(f"BANK={folder} {few}")
@@ -137,9 +166,8 @@ def read(folder: str, fingerprint: str) -> Bank:
     files = base.with_suffix(".json"), base.with_suffix(".npy")
     corpora.once(partial(_decode, root), *files)
     listed, lengths, broken = json.loads(files[0].read_text(encoding="utf-8"))
-    if broken:
-        warnings.warn(f"BANK={folder}: {len(broken)} unreadable: {'; '.join(broken)}", stacklevel=2)
-    takes = iter(np.split(np.load(files[1]), np.cumsum(lengths, dtype=int)))
+    takes = np.load(files[1], mmap_mode="r")  # of an hour's recording few are used at once
+    takes = iter(np.split(takes, np.cumsum(lengths, dtype=int)))
     found = [
         Recording(name, name.split("/")[0], tuple(islice(takes, count)), steady)
         for name, count, steady in listed
@@ -155,8 +183,8 @@ def read(folder: str, fingerprint: str) -> Bank:
 def _decode(root: Path) -> list:
     """[JSON of a bank's recordings, takes' lengths and broken files, all takes in turn]."""
     listed, broken, takes = [], [], [np.zeros(0, np.float32)]
-    for file in _files(root):
-        name, mine, reason = file.relative_to(root).as_posix(), [], "silent"
+    for file in _files(root)[0]:
+        name, mine, reason = _shown(file, root), [], "silent"
         try:
             mine = cut(audio.read(file, RATE)[0])
         except (ValueError, FileNotFoundError) as error:
@@ -195,24 +223,31 @@ def stationary(sound: np.ndarray) -> bool:
 
 
 def _fold(recording: Recording) -> str | None:
-    match = re.match(r"(\d)-", Path(recording.path).name)
+    match = re.match(r"0*(\d+)-", Path(recording.path).name, re.ASCII)
     return match and match[1]
 
 
-def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[str, str] | None:
-    """(test fold, validation fold), or None where the bank has no three folds.
+NO_FOLDS = "give TEST_FOLD=none if the digits before the dash are no folds"
 
-    A bank has folds if every file's name begins with a digit and a dash. Replicate r tests on
-    the r-th fold in turn, validates on the next and trains on the rest; TEST_FOLD fixes the
-    test fold, and the validation fold goes round the others.
+
+def roles(found: Bank, replicate: int, test_fold: str | None = None) -> tuple[str, str] | None:
+    """(test fold, validation fold), or None where the bank has no folds, or is to have none.
+
+    A fold is the digits before a dash that a file's name begins with. Replicate r tests on the
+    r-th fold in turn, validates on the next and trains on the rest; TEST_FOLD fixes the test fold,
+    and the validation fold goes round the others. ValueError where there are folds, but not three
+    or not of every file: some would be on two sides.
     """
-    every = {_fold(r) for recordings in found.recordings.values() for r in recordings}
-    folds = [] if None in every else sorted(every)
-    if test_fold and test_fold not in folds:
-        known = ", ".join(folds) or "none"
-        raise ValueError(f"TEST_FOLD={test_fold}: the bank's folds are {known}")
-    if len(folds) < 3:
+    every = {_fold(r): r.path for mine in found.recordings.values() for r in mine}
+    without, folds = every.pop(None, None), sorted(every, key=int)
+    if test_fold == "none" or (len(folds) < 2 and not test_fold):
         return None
+    told = f"the bank's folds are {', '.join(folds) or 'none'}"
+    if test_fold and test_fold not in folds:
+        raise ValueError(f"TEST_FOLD={test_fold}: {told}")
+    if without or len(folds) < 3:
+        what = f"{without} has none" if without else "training, validation and test need three"
+        raise ValueError(f"BANK: {told}, but {what}: rename files, or {NO_FOLDS}")
     if test_fold is None:
         return folds[replicate % len(folds)], folds[(replicate + 1) % len(folds)]
     others = [fold for fold in folds if fold != test_fold]
@@ -256,6 +291,7 @@ def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
     }[split]
     if not mine:
         none = f"class {name!r} has no recording left for {split!r}; add recordings"
+        none += f" to folds {' and '.join(folds)}, or {NO_FOLDS}" if folds else ""
         raise ValueError(f"BANK={folder}: {none}")
     return tuple(mine)
 

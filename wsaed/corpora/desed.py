@@ -26,19 +26,17 @@ from typing import NamedTuple
 import numpy as np
 
 from wsaed.corpora import Event, Split, recordings
-from wsaed.corpora.recordings import TIME, Clip, Listing, Reader
+from wsaed.corpora.recordings import NAME, SECONDS, TIME, Clip, Listing, Reader
 from wsaed.files import table
 
 TABLE = table("corpora/readers.yaml")["desed"]
 PUBLISHED, PLACES = TABLE["published"], TABLE["places"]
 LABELS = tuple(sorted(table("corpora/desed.yaml")["clean"]["seconds"]))  # the ten classes
-SECONDS = 10.0  # of a clip whose name does not say it
 
-_NAME = r"([^\t,]+)"  # with a comma it would be a list between commas
 _EVENTS = "filename, onset, offset, event_label between tabs"
-_STRONG = rf"{_NAME}(?:\t{TIME}\t{TIME}\t([^\t]+)|\t*)", _EVENTS
-_WEAK = rf"{_NAME}\t([^\t]*)", "filename, event_labels between tabs"
-_FORMS = {"weak": _WEAK, "unlabelled": (rf"{_NAME}\t*", "a filename")}
+_STRONG = rf"{NAME}(?:\t{TIME}\t{TIME}\t([^\t]+)|\t*)", _EVENTS
+_WEAK = rf"{NAME}\t([^\t]*)", "filename, event_labels between tabs"
+_FORMS = {"weak": _WEAK, "unlabelled": (NAME, "a filename")}
 _VIDEO = re.compile(r"Y?([\w-]{11})_(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)", re.ASCII)
 
 
@@ -79,7 +77,8 @@ def read(path: Path, split: str) -> Annotations:
             mine |= {recordings.known(where, x, LABELS): None for x in given if x}
         elif any(rest):
             onset, offset, label = rest
-            mine[recordings.event(where, label, onset, offset, LABELS)] = None
+            seconds = _video(name)[1]
+            mine[recordings.event(where, label, onset, offset, LABELS, seconds)] = None
     if not clips or (split != "unlabelled" and not any(clips.values())):
         raise ValueError(f"{path}: no {'label' if clips else 'clip'} in it: fetch it again")
     found = None if split == "unlabelled" else [[*mine] for mine in clips.values()]
@@ -106,12 +105,9 @@ def listed(sizes: dict[str, int]) -> Listing:
     for split, ((path,), there) in files(sizes).items():
         (_, place), one, clips = _find(root, split), read(path, split), []
         for i, name in enumerate(one.clips):
-            match = recordings.FILE.fullmatch(name)
-            stem = match[1] if match else name
-            cut = _VIDEO.fullmatch(stem)
+            video, seconds, stem = _video(name)
             # one number a video, whatever the split
-            group = videos.setdefault(cut[1] if cut else (split, name), len(videos))
-            seconds = float(cut[3]) - float(cut[2]) if cut else SECONDS
+            group = videos.setdefault(video or (split, name), len(videos))
             of = root, *there.get(stem, (None, 0)), f"{split}/{name}", name, seconds
             events, labels = one.events and one.events[i], one.labels and one.labels[i]
             clips.append(Clip(*of, events, labels, group))
@@ -119,6 +115,15 @@ def listed(sizes: dict[str, int]) -> Listing:
         found.where[split] = f"{' or '.join(_folders(place))} of {root}"
         found.notes.extend([f"{split} is {place}"] if place != PLACES[split][0] else [])
     return found
+
+
+def _video(name: str) -> tuple[str | None, float, str]:
+    """(video, seconds, stem) of a clip's name; None and `SECONDS` where it does not say them."""
+    file = recordings.FILE.fullmatch(name)
+    stem = file[1] if file else name
+    cut = _VIDEO.fullmatch(stem)
+    seconds = float(cut[3]) - float(cut[2]) if cut else 0
+    return cut and cut[1], seconds if seconds > 0 else SECONDS, stem
 
 
 def _find(root: Path, split: str) -> tuple[Path, str] | None:

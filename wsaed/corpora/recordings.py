@@ -33,6 +33,11 @@ RATE = 16_000  # Hz, of `Split.waveform`
 SUFFIXES = "wav|flac|ogg|oga|opus|mp3"  # of what soundfile reads
 FILE = re.compile(rf"(.+)\.(?:{SUFFIXES})", re.I)
 TIME = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?|nan|inf)"  # in s, within a list's line
+# A clip's name within a list's line: alone there it must look like one, or an event would be lost
+# whose tabs were made spaces; with a comma it would be a list between commas
+_ALONE = rf"[^\t,;]+\.(?i:{SUFFIXES})|(?!.*\.(?i:{SUFFIXES}))[^\s,;]+"
+NAME = rf"(?=[^\t]+\t+[^\t]|(?:{_ALONE})\t*$)([^\t,]+)"
+SECONDS, OVER = 10.0, 1.0  # of a clip; that published events go on after theirs
 ROUNDING = 1e-3  # s that an event may seem to go on after its clip
 
 
@@ -40,7 +45,7 @@ class Clip(NamedTuple):
     """A clip that a reader's lists name.
 
     root, file:    its recording is ``root / file``; file None: there is none
-    bytes:         the recording's size
+    content:       a number of what the recording holds
     id, name:      how lists of what is wrong call it, and its split
     seconds:       how long it should be
     events:        its `Event` s, or None where onsets and offsets are unknown
@@ -51,7 +56,7 @@ class Clip(NamedTuple):
 
     root: Path
     file: str | None
-    bytes: int
+    content: int
     id: str
     name: str
     seconds: float
@@ -84,7 +89,7 @@ class Reader:
     doc:         the module's docstring
     published:   where the corpus can be had; the first line is an address
     sizes:       split -> clips where a spec says nothing; 0: all
-    files:       ``files(sizes)``: key -> (lists, {name: (recording within root, bytes)})
+    files:       ``files(sizes)``: key -> (lists, {name: (recording within root, `content`)})
     listed:      ``listed(sizes) -> Listing``
     finish:      ``finish(listing, splits) -> notes``, which may complete the splits
     optional:    whether splits may be left out, by -1
@@ -124,14 +129,22 @@ class Reader:
             for name, mine in clips.items()
         }
         counts = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+        told, left_out = self._told(listing.splits, wrong)
         about = [
             f"{self.title}: {counts} clips of {len(listing.labels)} classes",
-            self._told([*chain(*listing.splits.values())], wrong),
+            told,
             *listing.notes,
             *self._remarks(listing, splits),
             *(self.finish(listing, splits) if self.finish else ()),
         ]
-        return Corpus(self.name, listing.labels, splits, "; ".join(about) + ".")
+        return Corpus(self.name, listing.labels, splits, "; ".join(about) + ".", left_out)
+
+    def left_out(self, spec: dict) -> str:
+        """`Corpus.left_out`, which the cache keeps: large lists take a minute to read."""
+        key = json.dumps(spec, sort_keys=True), self.fingerprint(spec), digest([__name__])
+        path = cache_root() / self.name / f"left_out_{digest_of(*key)}.txt"
+        corpora.once(lambda: [self.load(spec, 0).left_out], path)
+        return path.read_text(encoding="utf-8")
 
     def fingerprint(self, spec: dict) -> str:
         """Digest of a user's own data, of the splits that a spec uses."""
@@ -155,7 +168,7 @@ class Reader:
     def get_it(self, split: str = "") -> str:
         """What to do about something that is not there."""
         advice = f"fetch it, see {self.published.splitlines()[0]}"
-        without = f", or go without by {split}_clips: -1 in params/paper/*.yaml"
+        without = f", or go without by {split}_clips: -1 in params/<profile>/<paper>.yaml"
         return advice + without if split and self.optional else advice
 
     def _first(self, split: str, listing: Listing, size: int) -> list[Clip]:
@@ -163,7 +176,8 @@ class Reader:
         there = [clip for clip in listing.splits[split] if clip.file]
         if not there:
             which = f"any of {len(listing.splits[split])} {split} clips in {listing.where[split]}"
-            raise FileNotFoundError(f"{self.name}: no recording of {which}: {self.get_it(split)}")
+            said = f"no recording of {which}, as {audio.FORMATS}: {self.get_it(split)}"
+            raise FileNotFoundError(f"{self.name}: {said}")
         if size > len(there):
             raise ValueError(f"{self.name}: {split}={size}, but {len(there)} recordings are there")
         return there[: size or None]
@@ -191,20 +205,25 @@ class Reader:
             RATE,
         )
 
-    def _told(self, clips: list[Clip], wrong: dict[str, tuple]) -> str:
-        """The sentence part on what is missing, broken or short, after listing it in a file."""
+    def _told(self, splits: dict[str, list[Clip]], wrong: dict[str, tuple]) -> tuple[str, str]:
+        """(for ``about``: what is missing, broken or short, listed in a file; ``left_out``)."""
+        clips = [*chain(*splits.values())]
         missing = {clip.id: ("missing", "", "") for clip in clips if not clip.file}
+        every = missing | wrong
         lines = [("segment", "state", "file", "detail")]
-        lines += [(clip, *what) for clip, what in sorted((missing | wrong).items())]
+        lines += [(clip, *what) for clip, what in sorted(every.items())]
         text = "".join("\t".join(line) + "\n" for line in lines)
         path = cache_root() / self.name / f"missing_{digest_of(text)}.tsv"
         corpora.once(lambda: [text], path)
         broken = sum(state == "broken" for state, *_ in wrong.values())
-        return (
+        told = (
             f"of {len({clip.id for clip in clips}):,} clips {len(missing):,} have no recording, "
             f"{broken:,} a broken one (left out), {len(wrong) - broken:,} a short one (padded), "
             f"listed in {path.relative_to(cache_root())} of the cache"
         )
+        counts = {name: sum(clip.id in every for clip in mine) for name, mine in splits.items()}
+        by = ", ".join(f"{n:,} of {len(splits[name]):,} {name}" for name, n in counts.items() if n)
+        return told, f"{self.title}: {told} ({by})." if every else ""
 
     def _remarks(self, listing: Listing, splits: dict[str, Split]) -> list[str]:
         """What a reader must know: splits left out, classes that never occur, unknown events."""
@@ -233,7 +252,7 @@ def _lost(clip: Clip, wrong: dict[str, tuple]) -> bool:
 def _files(reader: str, block: list[Clip], front_end: FrontEnd | None = None) -> list[Path]:
     """(list of what is wrong in a block, its features): named by all that they depend on."""
     base = cache_root() / reader
-    name = digest_of(repr([(x.id, x.file, x.bytes, x.seconds, x.spans) for x in block]))
+    name = digest_of(repr([(x.id, x.file, x.content, x.seconds, x.spans) for x in block]))
     checked = base / "checked" / f"{name}.json"
     if front_end is None:
         return [checked]
@@ -261,8 +280,7 @@ def _decoded(reader: str, block: list[Clip], front_end: FrontEnd | None) -> list
     (checked,) = _files(reader, block)
     before = json.loads(checked.read_text(encoding="utf-8")) if checked.exists() else wrong
     if {(clip, what[0]) for clip, what in before.items()} != {(c, w[0]) for c, w in wrong.items()}:
-        where = f"delete {cache_root() / reader}"
-        raise ValueError(f"{block[0].root}: recordings changed since their check: {where}")
+        raise ValueError(f"{block[0].root}: recordings changed since their check: call again")
     if front_end is None:
         return [json.dumps(wrong)]
     shape = -1, front_end.frames, front_end.mels
@@ -317,7 +335,7 @@ def root_of(variable: str) -> Path:
 def found_in(
     root: Path, folders: list[str], named: re.Pattern = FILE, deep: bool = False
 ) -> dict[str, tuple[str, int]]:
-    """{name: (file within root, bytes)} of the recordings in folders of the root.
+    """{name: (file within root, its `content`)} of the recordings in folders of the root.
 
     named: of a file; its first group is the name. Of two with one name the first counts, by
     folders and then by paths. deep: also in all folders below.
@@ -328,11 +346,14 @@ def found_in(
             for name in names:
                 match, path = named.fullmatch(name), os.path.join(base, name)
                 if match and os.path.isfile(path):  # a link to nothing counts as missing
-                    one = rank, os.path.relpath(path, root), os.path.getsize(path)
+                    one = rank, os.path.relpath(path, root)
                     found[match[1]] = min(one, found.get(match[1], one))
             if not deep:
                 inner.clear()
-    return {name: one[1:] for name, one in found.items()}
+    content = corpora.contents(root, [file for _, file in found.values()])
+    for name, (_, file) in found.items():  # in place: AudioSet has two million
+        found[name] = file, content[file]
+    return found
 
 
 def fields(
@@ -340,18 +361,24 @@ def fields(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """("file:line", the groups of ``form``) of each line of a list, without headers and blank ones.
 
-    form, header: regular expressions; white space around tabs is gone by then. ValueError names
-    a line that is not ``what``.
+    form, header: regular expressions; white space around tabs is gone by then, and NaN where all
+    after the first is NaN: pandas writes so what is empty. Tabs may follow. ValueError names a
+    line that is not ``what``. Lists are UTF-8 or, as Excel writes them, UTF-16.
     """
-    form, header = re.compile(form, re.ASCII), re.compile(header)
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
+    form, header = re.compile(rf"(?:{form})\t*", re.ASCII), re.compile(header)
+    with open(path, "rb") as file:
+        encoding = "utf-16" if b"\0" in file.read(400) else "utf-8-sig"
+    with open(path, encoding=encoding, errors="replace") as file:
         for number, line in enumerate(file, 1):
-            line = "\t".join(x.strip() for x in line.split("\t")) if "\t" in line else line.strip()
-            if not line.strip() or header.fullmatch(line):
+            first, *rest = (x.strip() for x in line.split("\t"))
+            if {x.lower() for x in rest} <= {"nan", ""}:
+                first, rest = "" if first.lower() == "nan" else first, [""] * len(rest)
+            text = "\t".join([first, *rest])
+            if not text.strip() or header.fullmatch(text):
                 continue
-            match = form.fullmatch(line)
+            match, shown = form.fullmatch(text), line.rstrip("\r\n")[:60]
             if not match:
-                raise ValueError(f"{path}:{number}: expected {what}, found {line[:60]!r}")
+                raise ValueError(f"{path}:{number}: expected {what}, found {shown!r}")
             yield f"{path}:{number}", match.groups()
 
 
@@ -362,17 +389,24 @@ def known(where: str, label: str, labels: tuple[str, ...]) -> str:
     return label
 
 
-def event(where: str, label: str, onset: str, offset: str, labels, longest=86_400.0) -> Event:
-    """A line's event, cut at ``longest`` s, which rounding may exceed; ValueError for none."""
+def event(
+    where: str, label: str, onset: str, offset: str, labels, seconds=SECONDS, over=OVER
+) -> Event:
+    """A line's event in a clip of ``seconds`` s; ValueError for none.
+
+    It may go on for ``over`` s after the clip, as some do that are published; what is only rounded
+    is cut.
+    """
     a, b = float(onset), float(offset)
-    if not 0 <= a < min(b, longest) or b > longest + ROUNDING:
-        raise ValueError(f"{where}: from {a:g} to {b:g} s is no event in {longest:g} s")
-    return Event(known(where, label, labels), a, min(b, longest))
+    if not 0 <= a < min(b, seconds) or b > seconds + over:
+        said = f"from {a:g} to {b:g} s is no event in {seconds:g} s"
+        raise ValueError(f"{where}: {said}: give onset, then offset, in seconds")
+    return Event(known(where, label, labels), a, seconds if 0 < b - seconds <= ROUNDING else b)
 
 
 def hashed(name: str) -> bytes:
     """What clips are sorted by: an order that is always the same and means nothing."""
-    return sha256(name.encode()).digest()
+    return sha256(name.encode(errors="backslashreplace")).digest()
 
 
 def clip_labels(given: Iterable[Collection[str]], labels: tuple[str, ...], dtype=np.float32):

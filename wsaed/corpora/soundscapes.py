@@ -56,7 +56,8 @@ def load(spec: dict, replicate: int) -> Corpus:
             known = split.clip_labels if split.events is None else split.clean_labels
             asked = [labels.index(name) for name, _ in scenes.units]
             split.pairs = pairs.pairs(known, asked, scenes.rng(PAIRS))
-    return Corpus("soundscapes", labels, splits, _about(spec, labels, splits, sounds))
+    about = _about(spec, labels, splits, sounds)
+    return Corpus("soundscapes", labels, splits, about, sounds.left_out)
 
 
 def complete(spec: dict) -> dict:

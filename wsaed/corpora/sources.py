@@ -25,6 +25,7 @@ class Sounds:
     subtypes: class -> names of its sub-types, or (); sub-type t owns the sources 2 j + t
     siblings: class -> the class that it is most easily taken for
     about:    what the sources are, for a report's sentence
+    left_out: what is not used of a user's own, see `wsaed.corpora.Corpus`
     key:      what tells these sources from others, for a cache's key
     """
 
@@ -34,6 +35,7 @@ class Sounds:
         self.subtypes = {name: sound["subtypes"] for name, sound in sounds.CLASSES.items()}
         self.siblings = {name: sound["sibling"] for name, sound in sounds.CLASSES.items()}
         self.about, self.key = f"{len(self.classes)} classes of embedded sounds", ""
+        self.left_out = ""
 
     def count(self, name: str, split: str) -> int:
         """How many sources of a class a split has; their numbers start at 0."""

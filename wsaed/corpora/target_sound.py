@@ -103,8 +103,8 @@ def _clips(root: Path, segments: dict[str, list[Event]], there: dict) -> list[Cl
     """The segments of a strong list, in the order of hashes."""
     found = []
     for one in sorted(segments, key=hashed):
-        file, size = there.get(one[:11], (None, 0))
-        clip = Clip(root, file, size, one, Path(file or one).name, SECONDS)
+        file, content = there.get(one[:11], (None, 0))
+        clip = Clip(root, file, content, one, Path(file or one).name, SECONDS)
         found.append(_lasting(clip, segments[one]))
     return found
 

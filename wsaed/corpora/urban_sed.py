@@ -21,12 +21,11 @@ resumable: what is done is kept in CACHE/urban_sed. Notebook: start_here.ipynb.
 from pathlib import Path
 
 from wsaed.corpora import Event, recordings
-from wsaed.corpora.recordings import TIME, Clip, Listing, Reader
+from wsaed.corpora.recordings import ROUNDING, SECONDS, TIME, Clip, Listing, Reader
 from wsaed.files import table
 
 TABLE = table("corpora/readers.yaml")["urban_sed"]
 PUBLISHED, LABELS, FOLDERS = TABLE["published"], tuple(TABLE["labels"]), TABLE["places"]
-SECONDS = 10.0
 FORM = rf"{TIME}\t{TIME}\t([^\t]+)", "onset, offset, label between tabs"
 
 
@@ -49,8 +48,8 @@ def clips(texts: list[Path], there: dict[str, tuple[str, int]]) -> list[Clip]:
     """The soundscapes of text files, in the order of their names' hashes."""
     found = []
     for path in sorted(texts, key=lambda path: recordings.hashed(path.stem)):
-        (file, size), events = there.get(path.stem, (None, 0)), read(path)
-        of = path.parents[2], file, size, path.stem, Path(file or path.stem).name, SECONDS
+        (file, content), events = there.get(path.stem, (None, 0)), read(path)
+        of = path.parents[2], file, content, path.stem, Path(file or path.stem).name, SECONDS
         found.append(Clip(*of, events, {event.label for event in events}))
     return found
 
@@ -61,7 +60,7 @@ def read(path: Path) -> list[Event]:
     Raises ValueError with file and line for a malformed one and for a label outside `LABELS`.
     """
     lines = recordings.fields(path, *FORM)
-    events = [recordings.event(w, x, a, b, LABELS, SECONDS) for w, (a, b, x) in lines]
+    events = [recordings.event(w, x, a, b, LABELS, over=ROUNDING) for w, (a, b, x) in lines]
     return sorted(events, key=lambda event: event[:3])
 
 
