@@ -494,6 +494,7 @@ def test_rules_leave_out_other_post_processing_and_change_nothing_else(corpus, s
     some = scoring_of.score(corpus, said, 10.0, 0, rules=("average", "none"))
     assert bits(some) == bits({k: every[k] for k in some})
     assert {"event_f1_validation_average", "tagging_f1_raw", "psds_none"} <= set(some)
+    assert {"event_f1_ungated_none", "event_f1_tuned_ungated_average"} <= set(some)
     others = "|".join(set(scoring_of.filters(corpus, 25.0)) - {"average", "none"})
     of_others = {k for k in every if re.search(rf"_({others})(_class|_resampled)?$", k)}
     assert set(every) - set(some) == of_others != set()
@@ -513,6 +514,14 @@ def test_scores_are_scorings_of_the_events_at_a_half(corpus, said, rule):
         assert scores[f"{key}_{rule}"] == pytest.approx(mean, abs=1e-9)
         rounded = np.array(scores[f"{key}_{rule}_class"], float)
         np.testing.assert_allclose(rounded, by_class, atol=1e-4)
+        if rule != "baseline":  # which has no gate as it is
+            found = postprocess.detect(frames, None, LABELS, 25.0, **settings)
+            estimated = dict(zip(corpus[name].clips, found, strict=True))
+            free = scoring.event_f1(corpus[name].reference, estimated, LABELS)[1]
+            of = key.replace("event_f1", "event_f1_ungated")
+            assert scores[f"{of}_{rule}"] == pytest.approx(free, abs=1e-9)
+    best = scores[f"event_f1_tuned_validation_{rule}"]
+    assert best >= scores[f"event_f1_validation_{rule}"]
     resampled = [k for k in scores if k.endswith("_resampled")]
     assert not any("validation" in k for k in resampled)
     assert (f"event_f1_{rule}_resampled" in resampled) == (rule in scoring_of.RESAMPLED)
@@ -525,6 +534,7 @@ def test_seconds_a_class_are_the_strong_events_mean_and_tags_the_clip_branchs(co
         assert mean == pytest.approx(np.mean([e.offset - e.onset for e in events]), abs=1e-3)
     tags = scoring.tagging_f1(corpus["test"].clip_labels, said["test"][1])
     assert scores["tagging_f1_raw"] == pytest.approx(tags.mean())
+    assert scores["tagging_f1_raw_lowest"] == pytest.approx(tags.min())
 
 
 # Training

@@ -114,8 +114,10 @@ def test_a_class_sees_only_its_own_channels():
         assert (a == b).reshape(-1, 3).all(0).tolist() == [False, True, True]
 
 
-def test_attention_pooling_of_guided_learning_is_its_naive_loop():
-    net, F = build("guided", 3).student, torch.randn(1, 30, 160)
+@pytest.mark.parametrize("width, h", [(1.0, 160), (0.1, 16)])
+def test_attention_pooling_of_guided_learning_is_its_naive_loop(width, h):
+    """A narrow net's temperature is the published net's, 160 channels times the class's share."""
+    net, F = build("guided", 3, width=width).student, torch.randn(1, 30, h)
     with torch.inference_mode():  # untrained it weighs all frames alike
         p, clip = net.outputs(F)
         assert (p == 0.5).all()
@@ -128,7 +130,7 @@ def test_attention_pooling_of_guided_learning_is_its_naive_loop():
     for c, k in enumerate(net.channels.sum(1).int().tolist()):
         f = F[0, :, :k].numpy()
         score = np.array([f[t] @ v[c, :k] + b[c] for t in range(30)])
-        e = np.exp(score / k)
+        e = np.exp(score / (160 * k / h))
         embedding = sum(e[t] / e.sum() * f[t] for t in range(30))
         assert np.allclose(p[:, c], 1 / (1 + np.exp(-score)), atol=1e-5)
         assert clip[c] == pytest.approx(1 / (1 + np.exp(-embedding @ u[c, :k] - d[c])), abs=1e-5)
