@@ -579,7 +579,7 @@ def test_every_distillation_and_the_focal_loss_are_trained(corpus, tmp_path):
     trained("joint", tmp_path / "joint", rows.append)
     terms = {"strong_t", "strong_s", *TAGS, *TEACHING, *KINDS}
     slopes = {f"{term}'" for term in terms}
-    assert set(rows[0]) == {"epoch", "loss", "validation"} | terms | slopes
+    assert set(rows[0]) == {"epoch", "steps", "loss", "validation"} | terms | slopes
     # the student's trunk moves by its own losses and the distances, not by the teacher's
     zero = {term for term in slopes if rows[1][term] == 0}
     assert zero == {"weak_t'", "strong_t'", "s_to_t'"}
