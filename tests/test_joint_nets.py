@@ -116,7 +116,7 @@ def test_a_class_sees_only_its_own_channels():
 
 @pytest.mark.parametrize("width, h", [(1.0, 160), (0.1, 16)])
 def test_attention_pooling_of_guided_learning_is_its_naive_loop(width, h):
-    """A narrow net's temperature is the published net's, 160 channels times the class's share."""
+    """A narrow net's scores and temperature are of the size that 160 channels have."""
     net, F = build("guided", 3, width=width).student, torch.randn(1, 30, h)
     with torch.inference_mode():  # untrained it weighs all frames alike
         p, clip = net.outputs(F)
@@ -129,7 +129,7 @@ def test_attention_pooling_of_guided_learning_is_its_naive_loop(width, h):
     v, b, u, d = (w.detach().numpy() for w in (*net.score.parameters(), *net.clip.parameters()))
     for c, k in enumerate(net.channels.sum(1).int().tolist()):
         f = F[0, :, :k].numpy()
-        score = np.array([f[t] @ v[c, :k] + b[c] for t in range(30)])
+        score = np.array([f[t] @ v[c, :k] + b[c] for t in range(30)]) * 160 / h
         e = np.exp(score / (160 * k / h))
         embedding = sum(e[t] / e.sum() * f[t] for t in range(30))
         assert np.allclose(p[:, c], 1 / (1 + np.exp(-score)), atol=1e-5)

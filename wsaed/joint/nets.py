@@ -155,9 +155,9 @@ class Guided(Branches):
     """PT or PS: a trunk, and for each class an attention over the frames of its own channels.
 
     Class c sees only the first k_c channels (the disentangled feature): buffer ``channels``
-    (classes, channels), all ones until `set_class_counts`. The attention's temperature is the
-    k_c of the published net, with ``published`` channels, at every width: a narrow net's own k_c
-    would keep its frames' scores, which are the attention's, that much nearer to 0.
+    (classes, channels), all ones until `set_class_counts`. The scores are of the published net's
+    size, which has ``published`` channels, and so is the attention's temperature, its k_c: sums
+    over a narrow net's few channels would keep the frames' probabilities near a half.
     """
 
     def __init__(self, trunk: nn.Module, channels: int, classes: int, mels: int, published: int):
@@ -189,7 +189,8 @@ class Guided(Branches):
         """Frame and clip probabilities from ``features``."""
         h = h.float()
         linear = nn.functional.linear(h, self.score.weight * self.channels, self.score.bias)
-        score = linear.float()  # under autocast a sigmoid would round to 1
+        # under autocast a sigmoid would round to 1
+        score = linear.float() * (self.published / h.shape[2])
         weights = torch.softmax(score / (self.published * self.channels.mean(1)), 1)
         pooled = torch.einsum("btc,bth->bch", weights, h)
         clip = (pooled * self.channels * self.clip.weight).sum(2) + self.clip.bias
