@@ -123,7 +123,7 @@ def test_attention_pooling_of_guided_learning_is_its_naive_loop(width, h):
         assert (p == 0.5).all()
         assert torch.allclose(clip, net.clip(F.mean(1)).sigmoid(), atol=1e-5)
     net.set_class_counts([10, 5, 1])
-    torch.nn.init.normal_(net.score.weight, std=3)
+    torch.nn.init.normal_(net.score.weight, std=3 * h / 160)
     with torch.inference_mode():
         p, clip = (v[0].numpy() for v in net.outputs(F))
     v, b, u, d = (w.detach().numpy() for w in (*net.score.parameters(), *net.clip.parameters()))
