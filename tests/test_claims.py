@@ -520,7 +520,10 @@ def test_half_of_the_gap_is_the_bound_and_without_a_gap_no_share_is_judged():
 TAGS = "event_f1_tuned_baseline"
 MET = {
     "secost": "base@map_clean=0.45 base@train_missing_auc=0.8 base@map_noisy=0.2",
-    "shallow_student": "ensemble@event_f1_median=0.48 labelled@event_f1_median=0.2",
+    "shallow_student": "ensemble@event_f1_median=0.48 labelled@event_f1_median=0.2 "
+    "single@event_f1_median=0.4 ensemble@parameters=4 ef_sw_em_cs@parameters=1 "
+    "ensemble@multiply_adds=20 ef_sw_em_cs@multiply_adds=1 ensemble@pseudo_error_mask=0.1 "
+    "ef_sw_em_cs@ranking_1_lift=3 ef_sw_em_cs@ranking_1_error=0.4",
     "joint_at_aed": f"gl@event_f1_average=0.3 recorded_strong@{TAGS}=0.4 labelled@{TAGS}=0.2 "
     f"synthetic_only@{TAGS}=0.1 all_tagged@{TAGS}=0.3 tfd_afl@start_tagging_f1=0.6 "
     "tfd_afl@start_tags=0.9 gl@tagging_f1_raw_lowest=0.3 pts@tagging_f1_raw_lowest=0.3 "
@@ -531,9 +534,14 @@ MET = {paper: given(text) for paper, text in MET.items()}
 FAILING = """
 secost, base@map_clean=0.2, 01, but S11 S12, mAP of 0.2
 secost, base@train_missing_auc=0.6, 10, but S11 S12, AUC of 0.
-shallow_student, ensemble@event_f1_median=0.1, 00, but, scale's middle; the teacher hardly beats
-shallow_student, ensemble@event_f1_median=0.6, 01, but, scale's middle
-shallow_student, labelled@event_f1_median=0.4, 10, but, hardly beats
+shallow_student, ensemble@event_f1_median=0.1, 00011111, but, the floor; the teacher hardly beats
+shallow_student, labelled@event_f1_median=0.4, 10111111, but, hardly beats
+shallow_student, single@event_f1_median=0.5, 11011111, but, than its best network
+shallow_student, ensemble@parameters=2, 11101111, but, 2.0 times the student's parameters
+shallow_student, ensemble@multiply_adds=5, 11110111, but, times the student's multiply-adds
+shallow_student, ensemble@pseudo_error_mask=0.3, 11111011, but, 30% of the frame pseudolabels
+shallow_student, ef_sw_em_cs@ranking_1_lift=1, 11111101, only L1 L2 L7, times chance's mAP
+shallow_student, ef_sw_em_cs@ranking_1_error=-1, 11111110, only L1 L2 L7, nothing of the teacher
 joint_at_aed, gl@event_f1_average=0.1, 01111111111, but, scale's middle
 joint_at_aed, gl@tagging_f1_raw_lowest=0, 10111111111, but, worst class
 joint_at_aed, pts@tagging_f1_raw_lowest=0, 11011111111, but J1, worst class
