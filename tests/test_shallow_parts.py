@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import LABELS, made_events, one_line
-from test_shallow_method import SIZES, corpus, seed  # noqa: F401 - fixtures
+from test_shallow_method import SIZES
 
 from wsaed import nets, parameters, training
 from wsaed.features import FRONT_ENDS
@@ -339,7 +339,7 @@ PARTS = ("frames", "clips")
 
 
 @pytest.fixture
-def members(corpus, tmp_path):  # noqa: F811
+def members(corpus, tmp_path):
     """Folders of three guided-learning pairs with weights of their own, trained by nobody."""
     folders = [tmp_path / f"member_{k}" for k in range(3)]
     for folder in folders:
@@ -352,7 +352,7 @@ def members(corpus, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def said(corpus, members):  # noqa: F811
+def said(corpus, members):
     """What each of the three says of the unlabelled clips."""
     features = corpus["unlabelled"].features(FRONT_ENDS["guided_40ms"])
     return [training.predict(nets.trained(MEMBER, 4, m), features) for m in members]

@@ -251,7 +251,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     """Train the student into ``folder``; kept and scored are the weights of its best epoch.
 
     Scores besides `wsaed.joint.scores.score`'s: those of `wsaed.training.run`, where "validation"
-    is event F1; of `Memory`; "pool", the active clips an epoch, "steps", and what a clip costs.
+    is event F1; of `Memory`; "pool", the active clips an epoch; and what a clip costs.
     Raises ValueError for settings that contradict each other.
     """
     curriculum, budget = spec["curriculum"], spec["budget"]
@@ -310,7 +310,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     options = dict(schedule=schedule, betas=(0.9, 0.99), beside=memory, validate=validate)
     how = (plain, losses, batches, counted, replicate, folder, tell)
     found = training.run(*how, trunk=plain.lstm, **options) | memory.scores(truth is not None)
-    found |= {"pool": [e.clips for e in epochs], "steps": sum(e.steps for e in epochs)}
+    found["pool"] = [e.clips for e in epochs]
     nets.save(plain, folder)
     outputs, rules = scores.outputs_of(plain, corpus, front_end), ("average", "median", "none")
     return found | cost | scores.score(corpus, outputs, front_end.seconds, replicate, rules)
