@@ -8,7 +8,7 @@ import torch
 from conftest import LABELS, made_events, one_line
 from test_shallow_method import SIZES
 
-from wsaed import nets, parameters, training
+from wsaed import nets, parameters, runs, training
 from wsaed.features import FRONT_ENDS
 from wsaed.joint import scores
 from wsaed.postprocess import active_frames
@@ -419,16 +419,26 @@ def test_every_table_compares_systems_that_have_specs_and_names():
     assert shown["evidence"] == {*found} > shown["laptop"] == {*systems.HEADLINES}
     assert {*systems.PUBLISHED["names"]} == {*found}
     for printed in systems.PUBLISHED["printed"].values():
-        assert {*found} - {*printed} == {"labelled", *(s for s in found if "mask_sum" in s)}
+        assert {*found} - {*printed} == {
+            "labelled",
+            "member",
+            *(s for s in found if "mask_sum" in s),
+        }
     counts = [systems.replicates("ef_sw_em_cs_mask_sum", p, wanted) for wanted in (1, 3, 6)]
     assert counts == [1, 3, 3] and systems.replicates("em_cs", p, 6) == 6
+    assert systems.replicates("member", p, 6) == 1
 
 
 def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeypatch):
     p = parameters.chosen("shallow_student", "laptop") | {"weak_clips": 7}
-    six = systems.teacher(p | {"members": 6, "teacher_width": 0.3})["teachers"]
+    p |= {"members": 6, "teacher_width": 0.3, "teacher_steps": 70}
+    six = systems.teacher(p)["teachers"]
+    assert {runs.key(*runs.pinned(six[0], r)) for r in (0, 5)} == {
+        runs.key(systems.systems(p)["member"], 0)
+    }
     assert [member.get("decay", 0.996) for member in six] == list(systems.DECAYS)
-    assert {member["net"]["width"] for member in six} == {0.3}
+    sizes = {(member["net"]["width"], member["budget"]["steps"]) for member in six}
+    assert sizes == {(0.3, 70)}
     assert {m["method"] for m in six} == {"joint.method:guided_learning"}
     assert [(m["draw"], m["replicate"], m["corpus"]["weak"]) for m in six] == [
         (k, 0, 7) for k in range(6)

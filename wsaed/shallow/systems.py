@@ -41,7 +41,7 @@ CONFIGURATIONS = {
     "ef_sw_sm_cs_mask_sum": ("easier", "strong+weak", "segment", "custom", "mask", 1.0),
 }
 
-HEADLINES = ["ensemble", "single", "ef_sw_em_cs", "sw_em_cs", "sw_nm_ns", "ef_sw_nm_cs"]
+HEADLINES = ["ensemble", "single", "member", "ef_sw_em_cs", "sw_em_cs", "sw_nm_ns", "ef_sw_nm_cs"]
 HEADLINES += ["ef_w_em_cs", "em_cs"]
 
 
@@ -49,6 +49,7 @@ def systems(p: dict) -> dict[str, dict]:
     """Every system of the paper's tables by name, as a spec."""
     guide = teacher(p)
     found = {"ensemble": guide, "single": teacher(p, single=True)}
+    found["member"] = {k: v for k, v in guide["teachers"][0].items() if k != "replicate"}
     return found | {name: student(p, name, guide) for name in CONFIGURATIONS}
 
 
@@ -61,6 +62,7 @@ def teacher(p: dict, single: bool = False) -> dict:
     """
     sizes = {key: p[key] for key in p if key.endswith("_clips")}
     sizes |= {"corpus": p["corpus"], "width": p["teacher_width"]}
+    sizes["steps"] = p["teacher_steps"]
     gl = joint.systems(parameters.chosen(joint.PAPER, p["profile"]) | sizes)["gl"]
     members = [gl | ({} if os.environ.get("BANK") else {"replicate": 0})]
     for draw, decay in enumerate(DECAYS[1 : p["members"]], 1):
@@ -89,7 +91,12 @@ def student(p: dict, name: str, guide: dict) -> dict:
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets: three where no claim compares it."""
+    """How many of a profile's replicates a system gets: three where no claim compares it.
+
+    A net of the teacher's has one, which the students of all replicates share, or a bank's folds.
+    """
+    if system == "member" and "replicate" in teacher(p)["teachers"][0]:
+        return 1
     return min(wanted, 3) if system.endswith("_mask_sum") else wanted
 
 
