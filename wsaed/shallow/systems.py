@@ -18,7 +18,7 @@ LEARNING_RATE = 1e-3
 DECAYS = (0.996, 0.99, 1.0, 0.99, 0.996, 0.996)  # lambda of guided learning's six, its own first
 # What calibration may look at: the baselines, their training clips, their scores
 TRAINING_SPLITS = joint.TRAINING_SPLITS
-BASELINES = ("sw_nm_ns", "labelled")
+BASELINES = ("sw_nm_ns", "labelled", "member")
 CALIBRATED = ("event_f1_median", "event_f1_tuned_median", "segment_f1_median", "tagging_f1_raw")
 
 # lambda_2, as the paper, from the same tries for every configuration, by validation, on corpus
