@@ -273,15 +273,18 @@ def test_every_configuration_trains_for_the_same_steps(
         assert len(deciles) == 11 and deciles == sorted(deciles) and 0 <= deciles[0] <= 1
 
 
-def test_the_optimiser_is_the_published_one(corpus, teacher, tmp_path, monkeypatch):
+@pytest.mark.parametrize("schedule", [None, "one_cycle"])
+def test_the_optimiser_is_the_published_one(schedule, corpus, teacher, tmp_path, monkeypatch):
     def fit(net, losses, batches, budget, **options):
-        assert options["betas"] == (0.9, 0.99) and options["schedule"] is None
+        assert options["betas"] == (0.9, 0.99)
+        assert options["schedule"] is (training.one_cycle if schedule else None)
         assert budget["learning_rate"] == 1e-2
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "fit", fit)
+    budget = spec()["budget"] | ({"schedule": schedule} if schedule else {})
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", teacher)
+        trained(tmp_path / "run", teacher, budget=budget)
 
 
 @pytest.mark.parametrize("name", ["ef_sw_em_ns", "hf_sw_em_cs", "sw_nm_ns", "em_cs"])
