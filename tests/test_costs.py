@@ -27,6 +27,9 @@ def test_a_convolution_costs_every_weight_once_a_place():
     assert costs.multiply_adds(torch.nn.Linear(5, 4), torch.randn(2, 7, 5)) == 2 * 7 * 5 * 4
 
 
+KINDS = "lstm", "guided"
+
+
 def machines(profile):
     """The student's net and one of its teacher's, each with the clip that it hears."""
     p = parameters.chosen("shallow_student", profile)
@@ -51,13 +54,24 @@ def test_the_papers_student_saves_work_and_not_weights_against_one_teacher():
     assert costs.multiply_adds(teacher, x_t[:, :500]) == (convolved + pooled) * 500 / 600
 
 
-def test_the_legend_says_how_large_the_student_is():
-    for profile, times in (("laptop", 1.6), ("evidence", 1.6), ("paper", 0.25)):
-        (student, _), (teacher, _) = machines(profile)
-        six = 6 * nets.parameter_count(teacher)
-        assert nets.parameter_count(student) / six == pytest.approx(times, abs=0.05)
+def test_the_teacher_is_larger_than_its_student_as_the_legend_says():
+    for profile, share in (("laptop", 1 / 3), ("evidence", 1 / 3), ("paper", 1 / 4)):
+        members = parameters.chosen("shallow_student", profile)["members"]
+        fronts = (FRONT_ENDS[f"{kind}{'_40ms' * (profile != 'paper')}"] for kind in KINDS)
+        nets_of = (net for net, _ in machines(profile))
+        student, one = (costs.of_clip(*pair) for pair in zip(nets_of, fronts, strict=True))
+        assert student["parameters"] / one["parameters"] / members == pytest.approx(share, abs=0.03)
+        assert members * one["parameters"] >= 3 * student["parameters"]
+        assert members * one["multiply_adds"] >= 10 * student["multiply_adds"]
     legend = systems.PUBLISHED["legend"]
-    assert "1.6 times the parameters" in legend and "a quarter of them" in legend
+    assert "a third of the whole teacher's parameters" in legend and "a quarter of them" in legend
+
+
+def test_of_a_pair_the_student_counts():
+    pair = nets.build({"net": {"name": "joint.nets:guided_pair", "frames": 250, "mels": 32}}, 10)
+    found = costs.of_clip(pair.eval(), FRONT_ENDS["guided_40ms"])
+    assert found["parameters"] == nets.parameter_count(pair.student)
+    assert found == costs.of_clip(pair.student, FRONT_ENDS["guided_40ms"])
 
 
 def test_latency_is_a_median_with_one_thread():

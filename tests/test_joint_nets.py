@@ -114,21 +114,23 @@ def test_a_class_sees_only_its_own_channels():
         assert (a == b).reshape(-1, 3).all(0).tolist() == [False, True, True]
 
 
-def test_attention_pooling_of_guided_learning_is_its_naive_loop():
-    net, F = build("guided", 3).student, torch.randn(1, 30, 160)
+@pytest.mark.parametrize("width, h", [(1.0, 160), (0.1, 16)])
+def test_attention_pooling_of_guided_learning_is_its_naive_loop(width, h):
+    """A narrow net's scores and temperature are of the size that 160 channels have."""
+    net, F = build("guided", 3, width=width).student, torch.randn(1, 30, h)
     with torch.inference_mode():  # untrained it weighs all frames alike
         p, clip = net.outputs(F)
         assert (p == 0.5).all()
         assert torch.allclose(clip, net.clip(F.mean(1)).sigmoid(), atol=1e-5)
     net.set_class_counts([10, 5, 1])
-    torch.nn.init.normal_(net.score.weight, std=3)
+    torch.nn.init.normal_(net.score.weight, std=3 * h / 160)
     with torch.inference_mode():
         p, clip = (v[0].numpy() for v in net.outputs(F))
     v, b, u, d = (w.detach().numpy() for w in (*net.score.parameters(), *net.clip.parameters()))
     for c, k in enumerate(net.channels.sum(1).int().tolist()):
         f = F[0, :, :k].numpy()
-        score = np.array([f[t] @ v[c, :k] + b[c] for t in range(30)])
-        e = np.exp(score / k)
+        score = np.array([f[t] @ v[c, :k] + b[c] for t in range(30)]) * 160 / h
+        e = np.exp(score / (160 * k / h))
         embedding = sum(e[t] / e.sum() * f[t] for t in range(30))
         assert np.allclose(p[:, c], 1 / (1 + np.exp(-score)), atol=1e-5)
         assert clip[c] == pytest.approx(1 / (1 + np.exp(-embedding @ u[c, :k] - d[c])), abs=1e-5)

@@ -208,7 +208,9 @@ def scored(p, reference):
     def at(threshold):
         return detect(p, None, LABELS, 1, np.array([1, 1]), threshold)
 
-    return postprocess.tuned_thresholds(clips, at, LABELS)
+    thresholds, gates = postprocess.tuned(clips, at, LABELS)
+    assert gates.tolist() == [0.5, 0.5]
+    return thresholds
 
 
 def test_each_class_gets_the_threshold_that_fits_it_nearest_to_one_half():
@@ -235,6 +237,27 @@ def test_tuning_is_never_worse_than_one_half_where_it_was_tuned():
     estimated = (dict(zip(clips, events, strict=True)) for events in both)
     plain, tuned = (scoring.event_f1(clips, events, LABELS)[0] for events in estimated)
     assert (tuned >= plain).all()
+
+
+def test_thresholds_and_gates_are_the_best_of_all_pairs():
+    """Against every pair by hand, each detected with its gate."""
+    reference = [
+        [Event("Dishes", 3, 9), Event("Frying", 5 + i % 4, 25)][: i % 3] for i in range(12)
+    ]
+    p, tags = 0.5 * rng().random((12, 30, 2)), rng().random((12, 2))
+    p += 0.4 * active_frames(reference, LABELS, 30, 1)
+    tags[:, 0] *= 0.4  # tags of Dishes never pass a half
+    clips, widths = dict(enumerate(reference)), np.array([3, 1])
+
+    def f1(threshold, gate):
+        events = detect(p, tags, LABELS, 1, widths, threshold, gate=gate)
+        return scoring.event_f1(clips, dict(zip(clips, events, strict=True)), LABELS)[0]
+
+    ungated = lambda t: detect(p, None, LABELS, 1, widths, t)  # noqa: E731
+    thresholds, gates = postprocess.tuned(clips, ungated, LABELS, tags)
+    every = np.array([f1(t, g) for t in postprocess.GRID for g in postprocess.GRID])
+    assert f1(thresholds, gates) == pytest.approx(every.max(0))
+    assert f1(0.5, 0.5)[0] == 0 < f1(thresholds, gates)[0] and gates[0] < 0.5
 
 
 def ceiling(events, widths, labels=LABELS, wrong=0):

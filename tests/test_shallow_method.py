@@ -260,23 +260,31 @@ def test_every_configuration_trains_for_the_same_steps(
     found = trained(tmp_path / "run", teacher, rows.append, name)
     assert len(watched) == found["steps"] == 22
     assert [(batch.step, batch.steps) for batch in watched] == [(i, 22) for i in range(22)]
-    assert np.isfinite(found["loss"]).all()
-    assert len(rows) == len(found["loss"]) == len(found["validation"]) == len(found["pool"])
-    assert min(found["validation"]) >= 0 and found["best_epoch"] <= len(rows)
-    assert len(found["difficulty"]) == (2 if spec(name)["teachers"] else 0)
+    curves, many = found["curves"], len(found["pool"])
+    assert {len(curve) for curve in curves.values()} == {many} and len(rows) == many
+    terms = {name for name in curves if f"{name}'" in curves}  # each with its slope
+    more = ["unlabelled_s"] * (spec(name)["pseudolabels"] == "strong+weak")
+    assert terms == {"weak_w", "strong_w", "strong_s", "unlabelled_w", *more}
+    assert np.isfinite(curves["loss"]).all()
+    assert min(curves["validation"]) >= 0 and found["best_epoch"] <= many
+    rankings = 2 if spec(name)["teachers"] else 0
+    assert len(found["difficulty"]) == rankings == sum(key.endswith("_lift") for key in found)
     for deciles in found["difficulty"]:
         assert len(deciles) == 11 and deciles == sorted(deciles) and 0 <= deciles[0] <= 1
 
 
-def test_the_optimiser_is_the_published_one(corpus, teacher, tmp_path, monkeypatch):
+@pytest.mark.parametrize("schedule", [None, "one_cycle"])
+def test_the_optimiser_is_the_published_one(schedule, corpus, teacher, tmp_path, monkeypatch):
     def fit(net, losses, batches, budget, **options):
-        assert options["betas"] == (0.9, 0.99) and "schedule" not in options
+        assert options["betas"] == (0.9, 0.99)
+        assert options["schedule"] is (training.one_cycle if schedule else None)
         assert budget["learning_rate"] == 1e-2
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "fit", fit)
+    budget = spec()["budget"] | ({"schedule": schedule} if schedule else {})
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", teacher)
+        trained(tmp_path / "run", teacher, budget=budget)
 
 
 @pytest.mark.parametrize("name", ["ef_sw_em_ns", "hf_sw_em_cs", "sw_nm_ns", "em_cs"])
@@ -327,9 +335,27 @@ def test_what_joins_is_ranked_by_the_student_at_the_generations_end(
 
 
 def test_ties_of_difficulty_go_by_the_clips_number():
-    memory = method.Memory(torch.nn.Linear(1, 1), 1, 1, 6)
+    memory = method.Memory(1, 6)
     memory.rank(0, torch.tensor([[0.5], [0.2], [0.5], [0.2], [0.9], [0.2]]), torch.zeros(6, 1))
     assert memory.order.tolist() == [1, 3, 5, 0, 2, 4]
+
+
+def test_a_rankings_quality_is_its_naive_transcription():
+    rng = np.random.default_rng(2)
+    y = (rng.random((40, 4)) < 0.3).astype(np.float32)
+    y[:, 2] = 0  # a class that no clip has counts neither for precision nor for prevalence
+    t, s = np.abs(y - 0.4 * rng.random(y.shape)), rng.random(y.shape)
+    precision = []
+    for c in (0, 1, 3):
+        hits = y[np.argsort(-s[:, c]), c]
+        precision.append(np.mean([hits[: k + 1].mean() for k in np.flatnonzero(hits)]))
+    lift, error = method.ranking_quality(t, s, y)
+    assert lift == pytest.approx(np.mean(precision) / y[:, [0, 1, 3]].mean())
+    mu = [max(abs(t[i] - s[i])) for i in range(40)]
+    wrong = [max(abs(t[i] - y[i])) for i in range(40)]
+    ranks = (np.argsort(np.argsort(v)) for v in (mu, wrong))
+    assert error == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert method.ranking_quality(t, y, y) == pytest.approx((1 / y[:, [0, 1, 3]].mean(), 1))
 
 
 def script(monkeypatch, values):
@@ -346,21 +372,20 @@ def test_an_interrupted_run_ends_in_the_same_numbers(
     killed_in, unscored, corpus, teacher, tmp_path, monkeypatch
 ):
     def train(folder, tell):
-        # the checkpoint is of the epoch before, whose score the resumed run takes again
-        resumed = (folder / "checkpoint.pt").exists()
-        script(monkeypatch, FALLING[killed_in - 2 :] if resumed else FALLING)
+        resumed = (folder / "checkpoint.pt").exists()  # it is of the epoch before
+        script(monkeypatch, FALLING[killed_in - 1 :] if resumed else FALLING)
         return trained(folder, teacher, tell)
 
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     whole = ends_the_same(train, tmp_path, killed_in, epochs=8)
-    assert len(whole["validation"]) == 8 and whole["best_epoch"] == 2
+    assert len(whole["pool"]) == 8 and whole["best_epoch"] == 2
 
 
 def test_the_weights_of_the_best_epoch_are_kept(unscored, corpus, teacher, tmp_path, monkeypatch):
     script(monkeypatch, [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3])
     found = trained(tmp_path / "run", teacher)
     assert found["best_epoch"] == 3  # the first among equals
-    assert found["validation"] == [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3]
+    assert found["curves"]["validation"] == [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3]
     # a run that ends there has them as its last
     epochs = method.plan("easier", LABELLED, 20, spec()["budget"])
     for count in (3, 4):
@@ -378,8 +403,9 @@ def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_pa
     net = nets.trained(spec(), len(LABELS), tmp_path / "run")
     outputs = scores.outputs_of(net, corpus, FRONT_END)["validation"]
     f1 = scores.validation_f1(corpus, *outputs, 10.0)
-    assert max(found["validation"]) == found["validation"][found["best_epoch"] - 1]
-    assert f1 == pytest.approx(max(found["validation"]), abs=1e-5)
+    curve = found["curves"]["validation"]
+    assert max(curve) == curve[found["best_epoch"] - 1]
+    assert f1 == pytest.approx(max(curve), rel=1e-3)
     assert f1 == found["event_f1_validation_median"] and 0.1 < f1 < 1
     for rule in ("average", "median", "none"):
         assert 0 <= found[f"event_f1_{rule}"] <= 1
@@ -406,15 +432,19 @@ def test_the_first_generation_is_the_same_whatever_the_curriculum(
     unscored, corpus, teacher, tmp_path
 ):
     names = ("ef_sw_em_cs", "hf_sw_em_cs", "sw_em_cs", "ef_w_em_cs", "em_cs")
-    found = [trained(tmp_path / name, teacher, name=name)["loss"] for name in names]
+    found = [trained(tmp_path / name, teacher, name=name)["curves"]["loss"] for name in names]
     assert all(loss[:2] == found[0][:2] for loss in found)
     assert len({tuple(loss[2:5]) for loss in found}) == len(names)
 
 
-def test_the_truth_about_unlabelled_clips_is_never_read(unscored, corpus, teacher, tmp_path):
-    free = corpus["unlabelled"]
+def test_the_truth_about_unlabelled_clips_is_for_diagnosis_alone(
+    unscored, corpus, teacher, tmp_path
+):
+    free, told = corpus["unlabelled"], trained(tmp_path / "told", teacher)
     free.hidden = free.clean_labels = corpus["weak"].hidden = None
-    assert np.isfinite(trained(tmp_path / "run", teacher)["loss"]).all()
+    found = trained(tmp_path / "run", teacher)
+    assert {*told} - {*found} == {f"ranking_{k}_{of}" for k in (1, 2) for of in ("lift", "error")}
+    assert bits(found) == bits({name: told[name] for name in found})
 
 
 def test_a_class_that_never_occurs_and_a_clip_without_events_train(
@@ -427,7 +457,7 @@ def test_a_class_that_never_occurs_and_a_clip_without_events_train(
     corpus["strong"].events[0].clear()
     corpus["strong"].clip_labels[0] = 0
     for name in ("ef_sw_sm_cs_mask_sum", "ef_sw_em_cs"):
-        assert np.isfinite(trained(tmp_path / name, teacher, name=name)["loss"]).all()
+        assert np.isfinite(trained(tmp_path / name, teacher, name=name)["curves"]["loss"]).all()
 
 
 def test_the_student_learns_what_labels_and_teacher_say(corpus, teacher, tmp_path):

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, one_line
-from test_shallow_method import SIZES, corpus, seed  # noqa: F401 - fixtures
+from conftest import LABELS, made_events, one_line
+from test_shallow_method import SIZES
 
-from wsaed import nets, parameters, training
+from wsaed import nets, parameters, runs, training
 from wsaed.features import FRONT_ENDS
 from wsaed.joint import scores
+from wsaed.postprocess import active_frames
 from wsaed.shallow import augment, method, systems, teacher
 from wsaed.shallow.method import event_mask, masked_cross_entropy, segment_mask
 
@@ -338,7 +339,7 @@ PARTS = ("frames", "clips")
 
 
 @pytest.fixture
-def members(corpus, tmp_path):  # noqa: F811
+def members(corpus, tmp_path):
     """Folders of three guided-learning pairs with weights of their own, trained by nobody."""
     folders = [tmp_path / f"member_{k}" for k in range(3)]
     for folder in folders:
@@ -351,7 +352,7 @@ def members(corpus, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def said(corpus, members):  # noqa: F811
+def said(corpus, members):
     """What each of the three says of the unlabelled clips."""
     features = corpus["unlabelled"].features(FRONT_ENDS["guided_40ms"])
     return [training.predict(nets.trained(MEMBER, 4, m), features) for m in members]
@@ -363,6 +364,24 @@ def ensemble(members, folder, **more):
     folder.mkdir()
     found = teacher.ensemble(spec | more, 0, folder, members, None)
     return found, [np.load(folder / f"unlabelled_{part}.npy") for part in PARTS]
+
+
+def test_pseudolabels_are_wrong_by_cell_and_where_the_event_mask_looks(members, said, tmp_path):
+    truth = active_frames(made_events("unlabelled", 20), LABELS, 250, 25.0)
+    t_s, t_w = teacher.combined(said, "mean")
+    wrong, inside, absent = [], [], []
+    for i, c in np.ndindex(t_w.shape):
+        cells = [(t_s[i, t, c] >= 0.5) != truth[i, t, c] for t in range(250)]
+        wrong += cells
+        inside += cells if t_w[i, c] >= 0.5 else []
+        absent += list(t_s[i, :, c] >= 0.5) if truth[i, :, c].sum() == 0 else []
+    found, _ = ensemble(members, tmp_path / "out")
+    for name, cells in (("error", wrong), ("error_mask", inside)):
+        assert found[f"pseudo_{name}"] == pytest.approx(np.mean(cells))
+    assert found["absent_active"] == pytest.approx(np.mean(absent))
+    one, _ = ensemble(members, tmp_path / "one", single=True)
+    assert found["parameters"] == 3 * one["parameters"]
+    assert found["multiply_adds"] == 3 * one["multiply_adds"] > 0
 
 
 @pytest.mark.parametrize("rule", ["mean", "vote"])
@@ -393,18 +412,33 @@ def test_the_single_teacher_is_the_member_that_is_best_on_validation(
 def test_every_table_compares_systems_that_have_specs_and_names():
     p = parameters.chosen("shallow_student", "laptop")
     found = systems.systems(p)
-    assert {name for names in systems.artefacts("laptop").values() for name in names} == {*found}
+    shown = {
+        profile: {name for names in systems.artefacts(profile).values() for name in names}
+        for profile in ("laptop", "evidence")
+    }
+    assert shown["evidence"] == {*found} > shown["laptop"] == {*systems.HEADLINES}
     assert {*systems.PUBLISHED["names"]} == {*found}
     for printed in systems.PUBLISHED["printed"].values():
-        assert {*found} - {*printed} == {"labelled", *(s for s in found if "mask_sum" in s)}
+        assert {*found} - {*printed} == {
+            "labelled",
+            "member",
+            *(s for s in found if "mask_sum" in s),
+        }
     counts = [systems.replicates("ef_sw_em_cs_mask_sum", p, wanted) for wanted in (1, 3, 6)]
-    assert counts == [1, 1, 6] and systems.replicates("em_cs", p, 3) == 3
+    assert counts == [1, 3, 3] and systems.replicates("em_cs", p, 6) == 6
+    assert systems.replicates("member", p, 6) == 1
 
 
 def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeypatch):
     p = parameters.chosen("shallow_student", "laptop") | {"weak_clips": 7}
+    p |= {"members": 6, "teacher_width": 0.3, "teacher_steps": 70}
     six = systems.teacher(p)["teachers"]
+    assert {runs.key(*runs.pinned(six[0], r)) for r in (0, 5)} == {
+        runs.key(systems.systems(p)["member"], 0)
+    }
     assert [member.get("decay", 0.996) for member in six] == list(systems.DECAYS)
+    sizes = {(member["net"]["width"], member["budget"]["steps"]) for member in six}
+    assert sizes == {(0.3, 70)}
     assert {m["method"] for m in six} == {"joint.method:guided_learning"}
     assert [(m["draw"], m["replicate"], m["corpus"]["weak"]) for m in six] == [
         (k, 0, 7) for k in range(6)

@@ -11,6 +11,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 
+def of_clip(net: torch.nn.Module, front_end) -> dict[str, int]:
+    """{"parameters", "multiply_adds"} of a net on the CPU that hears one clip; of a pair's student.
+
+    front_end: of `wsaed.features`, whose own work is not counted.
+    """
+    net, clip = getattr(net, "student", net), torch.zeros(1, front_end.frames, front_end.mels)
+    count = sum(weight.numel() for weight in net.parameters())
+    return {"parameters": count, "multiply_adds": multiply_adds(net, clip)}
+
+
 def multiply_adds(net: torch.nn.Module, x: torch.Tensor) -> int:
     """Multiply-adds of one forward pass of ``x`` (batch, frames, mels), on the CPU.
 

@@ -79,6 +79,7 @@ def curves(axes, df, rows: dict[str, str]) -> None:
         every = list(df.loc[row, "curves"])
         for term in (term for term in every[0] if term.endswith("'")):
             slopes = np.mean([c[term] for c in every], axis=0)
-            ax.plot(np.arange(1, len(slopes) + 1), slopes, label=term.removesuffix("'"))
+            if slopes.any():  # a teacher's own terms do not move a student's trunk
+                ax.plot(np.arange(1, len(slopes) + 1), slopes, label=term.removesuffix("'"))
         ax.set(title=name, xlabel="epoch", ylabel="norm of the gradient", yscale="log")
         ax.legend()

@@ -73,19 +73,20 @@ def median_filter(active: np.ndarray, window: int) -> np.ndarray:
     return votes > window // 2
 
 
-def detect(frames, clips, labels, frames_per_second, windows, threshold=0.5, passes=2):
+def detect(frames, clips, labels, frames_per_second, windows, threshold=0.5, passes=2, gate=0.5):
     """A list of `Event` a clip, from frame probabilities (clips, frames, classes).
 
-    clips: (clips, classes) clip probabilities that gate the frames (a class under 0.5 is
-    silent), or None for no gate. ``windows``: frames a class, ``threshold`` one or one a class,
-    ``passes`` of the median filter: two are guided learning's, before and after the threshold.
+    clips: (clips, classes) clip probabilities that gate the frames (a class under ``gate`` is
+    silent), or None for no gate, as with one of 0. ``windows``: frames a class, ``threshold`` and
+    ``gate`` one or one a class, ``passes`` of the median filter: two are guided learning's,
+    before and after the threshold.
     """
-    thresholds = np.broadcast_to(threshold, len(labels))
+    thresholds, gates = (np.broadcast_to(one, len(labels)) for one in (threshold, gate))
     events = [[] for _ in frames]
     for c, label in enumerate(labels):
         active = frames[:, :, c] >= thresholds[c]
         if clips is not None:
-            active &= clips[:, c, None] >= 0.5
+            active &= clips[:, c, None] >= gates[c]
         for _ in range(passes):
             active = median_filter(active, int(windows[c]))
         for i, first, last in runs(active):
@@ -114,14 +115,21 @@ def active_frames(events, labels: Sequence[str], frames: int, rate: float) -> np
 GRID = np.array(sorted(np.linspace(0.05, 0.95, 19).round(2), key=lambda t: abs(t - 0.5)))
 
 
-def tuned_thresholds(reference: dict, detect_at: Callable, labels: Sequence[str]) -> np.ndarray:
-    """(classes,) the threshold of `GRID` with each class's best event F1; ties go towards 0.5.
+def tuned(reference: dict, detect_at: Callable, labels: Sequence[str], clips=None):
+    """(threshold, gate) with each class's best event F1, (classes,) each, both of `GRID`.
 
-    reference: clip -> events; ``detect_at(threshold)`` gives a list of events a clip. A class
-    without reference events keeps 0.5.
+    reference: clip -> events; ``detect_at(threshold)`` gives a list of events a clip, ungated;
+    clips: as `detect` takes them, without them the gate stays at 0.5. Ties go towards 0.5, of
+    the threshold first. A class without reference events keeps 0.5.
     """
+    gates = GRID[:1] if clips is None else GRID
+    on = np.ones((1, 1, 1), bool) if clips is None else clips[:, :, None] >= gates
     found = []
     for threshold in GRID:
         estimated = dict(zip(reference, detect_at(threshold), strict=True))
-        found.append(np.nan_to_num(scoring.event_f1(reference, estimated, labels)[0]))
-    return GRID[np.argmax(found, axis=0)]
+        counts = scoring.event_counts(reference, estimated, labels)
+        for k in range(len(gates)):  # a gate takes a class from a clip whole: hits, false alarms
+            kept = np.stack([on[..., k], np.ones_like(on[..., k]), on[..., k]], axis=-1)
+            found.append(np.nan_to_num(scoring.class_f1(counts * kept)))
+    best = np.argmax(found, axis=0)
+    return GRID[best // len(gates)], gates[best % len(gates)]

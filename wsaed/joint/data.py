@@ -45,14 +45,13 @@ class Batch(NamedTuple):
         return 100 * self.step / self.steps
 
 
-def mixed(counts: dict[str, int], batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """An epoch's batches of row numbers, of each kind its share; kinds lie one after another.
+def mixed(counts: dict[str, int], batch_size: int, steps: int, seed: int, epoch: int):
+    """An epoch's ``steps`` batches of row numbers, of each kind its share, one after another.
 
-    An epoch is one pass over the labelled kind that ends first; the other kinds go round and
-    round, shuffled anew each time. Under torchrun each process takes its slice of every kind.
+    Each kind goes round and round through all epochs, shuffled anew each time. Under torchrun
+    each process takes its slice of every kind.
     """
     take = {kind: max(1, round(batch_size * SHARES[kind])) for kind in counts}
-    steps = max(1, min(counts[kind] // take[kind] for kind in ("weak", "strong")))
     rank, world = training.rank_and_world()
     columns, start = [], 0
     for number, (kind, count) in enumerate(counts.items()):
@@ -107,8 +106,9 @@ class Data:
         self.frame_labels = training.on_device(active)
 
     def batches(self, budget: dict, replicate: int, epoch: int) -> Iterator[Batch]:
-        """The epoch's batches; budget: "batch_size" and "epochs"."""
-        rows = mixed(self.counts, budget["batch_size"], replicate, epoch)
+        """The epoch's batches; budget: "batch_size", and "steps" in "epochs" of one length."""
+        each = max(1, budget["steps"] // budget["epochs"])
+        rows = mixed(self.counts, budget["batch_size"], each, replicate, epoch)
         for i, (x, row) in enumerate(training.rows_of(self.features, rows)):
             labels = self.clip_labels[row], self.frame_labels[row].float()
             steps = epoch * len(rows) + i, len(rows) * budget["epochs"]

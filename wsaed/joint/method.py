@@ -7,17 +7,18 @@ Notebook: joint_at_aed/method.ipynb.
 """
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch.nn.functional import binary_cross_entropy
 
-from wsaed import corpora, nets, training
+from wsaed import corpora, nets, scoring, training
 from wsaed.features import FRONT_ENDS
 from wsaed.joint import scores
 from wsaed.joint.data import STRONG, UNLABELLED, WEAK, Batch, Data, coarser, of_kind
+from wsaed.tagging import rounded
 
 START = 30  # s, out of 100 epochs: alpha and the focal loss begin together
 GUIDED_START = 5  # guided learning's own s
@@ -44,35 +45,20 @@ def frame_distance(F_t: torch.Tensor, F_s: torch.Tensor) -> torch.Tensor:
     return ((F_t - F_s).square().sum(2) + 1e-12).sqrt()
 
 
-@lru_cache
-def projections(teacher: int, student: int, device=None) -> tuple[torch.Tensor, torch.Tensor]:
-    """W_t and W_s of equation 2: (channels, width) each, random with orthonormal columns, fixed.
+def distillation(kind: str, batch: Batch, F_t, F_s, unit: bool = False) -> torch.Tensor:
+    """L_TFD and its rivals in table I, on transformed features; F_t is stretched to F_s's frames.
 
-    Trained, nothing else would use them and W = 0 would minimise the loss. width: the smaller
-    number of channels.
+    F_t, F_s: F_t W_t and F_s W_s, (clips, steps, width). "tfd": equation 1, frames of strong clips
+    in which a target sounds, over the strong clips; "dfd_d": the same distance on all frames of
+    all clips; "dfd_d_wu": on those of weak and unlabelled clips; "dfd_mse": the mean squared error
+    of all.
+    unit: our variant, of rows brought to unit length, so that features cannot come near by fading;
+    its square is summed over features, since at unit length their mean shrinks with their number.
     """
-    width = min(teacher, student)
-    draw = torch.Generator().manual_seed(0)
-    return tuple(
-        torch.linalg.qr(torch.randn(channels, width, generator=draw))[0].to(device)
-        for channels in (teacher, student)
-    )
-
-
-def distillation(kind: str, batch: Batch, F_t, F_s, W_t, W_s) -> torch.Tensor:
-    """L_TFD and its rivals in table I; F_t (clips, steps, channels) is stretched to F_s's frames.
-
-    Transformed, every frame's features are brought to unit length, so that the distance asks
-    where they point: raw ones could come near by fading, teacher and student alike.
-    "tfd": equation 1, frames of strong clips in which a target sounds, over the strong clips;
-    "dfd_d": the same distance on all frames of all clips; "dfd_d_wu": on those of weak and
-    unlabelled clips; "dfd_mse": its square on all frames of all clips, summed over features, since
-    at unit length their mean would shrink with their number.
-    """
-    F_t, F_s = (F.normalize(f.float() @ W, dim=2) for f, W in ((F_t, W_t), (F_s, W_s)))
-    F_t = F.interpolate(F_t.transpose(1, 2), F_s.shape[1]).transpose(1, 2)
+    F_t = F.interpolate(F_t.float().transpose(1, 2), F_s.shape[1]).transpose(1, 2)
+    F_t, F_s = (F.normalize(f, dim=2) if unit else f for f in (F_t, F_s.float()))
     if kind == "dfd_mse":
-        return (F_t - F_s).square().sum(2).mean()
+        return F.mse_loss(F_s, F_t) * (F_s.shape[2] if unit else 1)
     D = frame_distance(F_t, F_s)
     M = batch.frame_labels.amax(2) if kind == "tfd" else torch.ones_like(D)
     chosen = {
@@ -131,8 +117,8 @@ def ramp_up(x: float) -> float:
 def joint_losses(spec: dict, batch: Batch, teacher: tuple, student: tuple) -> dict:
     """Equation 5, and 6 once the epoch has passed s.
 
-    spec: ``distill``, names as in `distillation`; ``focal``: gamma, or None for equation 5 to the
-    end.
+    spec: ``distill``, names as in `distillation`, with ``unit`` on rows of unit length under W as
+    drawn; ``focal``: gamma, or None for equation 5 to the end.
     """
     (p_t, c_t, F_t), (p_s, c_s, F_s) = teacher, student
     second = spec.get("focal") is not None and batch.e > START
@@ -142,8 +128,8 @@ def joint_losses(spec: dict, batch: Batch, teacher: tuple, student: tuple) -> di
         y = coarser(batch.frame_labels, p.shape[1])
         found[name] = of_kind(loss, p, y, batch.kind == STRONG)
     for kind in spec.get("distill", []):
-        W = projections(F_t.shape[2], F_s.shape[2], F_s.device)
-        found[kind] = ramp_up(batch.e / 50) * distillation(kind, batch, F_t, F_s, *W)
+        L = distillation(kind, batch, F_t, F_s, spec.get("unit", False))
+        found[kind] = ramp_up(batch.e / 50) * L
     return found | {"loss": sum(found.values())}
 
 
@@ -178,7 +164,13 @@ def share_kept(k: int, steps: int) -> float:
 
 
 def train(objective, spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
-    """Train a pair into ``folder`` by an objective of the above; the scores are the student's."""
+    """Train a pair into ``folder`` by an objective of the above; the scores are the student's.
+
+    Kept and scored are the weights of the best epoch by `scores.validation_f1`. Besides, the
+    record has "start_tagging_f1" and "start_tags": what the teacher says of the validation clips
+    at epoch START of 100, its tags as a share of the true ones; and "distillation_share", of all
+    terms' gradient norms on the student's trunk.
+    """
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     data = Data(corpus, spec)
     pair = nets.initialised(spec, len(corpus.labels), replicate, data.features)
@@ -187,6 +179,11 @@ def train(objective, spec: dict, replicate: int, folder: Path, teachers: list[Pa
     for half in pair.children():
         if hasattr(half, "set_class_counts"):
             half.set_class_counts(data.lone_class_counts())
+    if pair.W_t is not None and (spec.get("unit") or not spec.get("distill")):
+        pair.W_t.requires_grad_(False), pair.W_s.requires_grad_(False)
+    valid = training.resident(corpus["validation"].features(front_end))
+    start = torch.nn.Module()  # its buffer, so that a checkpoint holds it
+    start.register_buffer("said", torch.zeros(2, dtype=torch.float64))
 
     def losses(net, batch: Batch) -> dict:
         with training.precision():
@@ -196,10 +193,24 @@ def train(objective, spec: dict, replicate: int, folder: Path, teachers: list[Pa
     def after(batch: Batch) -> None:
         if hasattr(pair, "average"):
             pair.average(share_kept(batch.step + 1, batch.steps))
+        if batch.step == batch.steps * START // 100:
+            tags = training.predict(pair.teacher, valid)[1] >= 0.5
+            f1 = scoring.tagging_f1(corpus["validation"].clip_labels, tags).mean()
+            share = tags.sum() / corpus["validation"].clip_labels.sum()
+            start.said.copy_(torch.tensor([f1, share]))
+            pair.train()
 
-    batches = partial(data.batches, spec["budget"], replicate)
-    found = training.run(pair, losses, batches, spec, replicate, folder, tell, after=after)
+    def validate() -> float:
+        return scores.validation_f1(corpus, *training.predict(pair, valid), front_end.seconds)
+
+    batches, options = partial(data.batches, spec["budget"], replicate), {"after": after}
+    options |= {"beside": start, "validate": validate, "trunk": pair.student.trunk}
+    found = training.run(pair, losses, batches, spec, replicate, folder, tell, **options)
     nets.save(pair, folder)
+    found |= dict(zip(("start_tagging_f1", "start_tags"), rounded(start.said), strict=True))
+    slopes = {k[:-1]: sum(v) for k, v in found["curves"].items() if k.endswith("'")}
+    if of := spec.get("distill"):
+        found["distillation_share"] = sum(slopes[k] for k in of) / sum(slopes.values())
     outputs = scores.outputs_of(pair, corpus, front_end)
     return found | scores.score(corpus, outputs, front_end.seconds, replicate)
 

@@ -38,13 +38,16 @@ class Pair(nn.Module):
     """Teacher and student, trained side by side; in eval mode the student answers.
 
     In training mode a call gives ((frames, clips, features) of the teacher, the same of the
-    student). The teacher's input is ``disturb``-ed, by guided learning's normal noise of standard
-    deviation 0.15 on the log-mel unless told otherwise.
+    student), with W_t and W_s (channels, common width) the features that these transform. The
+    teacher's input is ``disturb``-ed, by guided learning's normal noise of standard deviation
+    0.15 on the log-mel unless told otherwise.
     """
 
-    def __init__(self, teacher: Branches, student: Branches):
+    def __init__(self, teacher: Branches, student: Branches, W_t=None, W_s=None):
         super().__init__()
         self.teacher, self.student = teacher, student
+        self.register_parameter("W_t", W_t)
+        self.register_parameter("W_s", W_s)
         self.to(memory_format=torch.channels_last)
 
     def set_statistics(self, mean, std) -> None:
@@ -58,9 +61,10 @@ class Pair(nn.Module):
         if not self.training:
             return self.student(x)
         both = []
-        for net, seen in ((self.teacher, self.disturb(x)), (self.student, x)):
-            features = net.features(seen)
-            both.append((*net.outputs(features), features))
+        halves = (self.teacher, self.disturb(x), self.W_t), (self.student, x, self.W_s)
+        for net, seen, W in halves:
+            F = net.features(seen)
+            both.append((*net.outputs(F), F if W is None else F @ W))
         return both
 
     def frames_per_second(self, front_end: FrontEnd) -> float:
@@ -109,12 +113,12 @@ class JointCrnn(Branches):
     AED: Linear, ReLU, then one small dense layer with a sigmoid a class; it doesn't see the BGRU.
     AT: trunk and BGRU side by side, Linear, ReLU, then frame probabilities that attention pools,
     at the rate of the mean of ``pool`` steps. Ten dense layers of one output each are one of ten
-    outputs: a matrix's rows.
+    outputs: a matrix's rows. units: of a BGRU layer and direction.
     """
 
-    def __init__(self, trunk, channels: int, classes: int, width: float, mels: int, pool: int):
+    def __init__(self, trunk, channels: int, classes: int, width, units: int, mels: int, pool: int):
         super().__init__(trunk, mels)
-        units, hidden, self.pool = scaled(64, width), scaled(256, width), pool
+        hidden, self.pool = scaled(256, width), pool
         self.gru = nn.GRU(channels, units, 2, batch_first=True, bidirectional=True)
         self.aed = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, classes))
         self.at = nn.Sequential(nn.Linear(channels + 2 * units, hidden), nn.ReLU())
@@ -130,26 +134,35 @@ class JointCrnn(Branches):
         return self.aed(F).float().sigmoid(), clip
 
 
-def joint_pair(classes: int, width=1.0, frames=600, mels=64, dropout=1.0, at_pool=1) -> Pair:
+def joint_pair(
+    classes: int, width=1.0, frames=600, mels=64, dropout=1.0, at_pool=1, units=64
+) -> Pair:
     """PTS; the student's AT branch takes the mean of ``at_pool`` frames first.
 
     The teacher's five blocks are double, so that its last step holds 512 channels at the paper's
-    size.
+    size. W_t and W_s start with orthonormal columns, as many as the narrower net has channels.
     """
-    trunk = teacher_trunk(2, width, frames, mels, dropout)
-    teacher = JointCrnn(*trunk, classes, width, mels, pool=1)
-    return Pair(teacher, JointCrnn(*student_trunk(width, mels), classes, width, mels, at_pool))
+    trunks = teacher_trunk(2, width, frames, mels, dropout), student_trunk(width, mels)
+    more = classes, width, units, mels
+    pooled = zip(trunks, (1, at_pool), strict=True)
+    halves = [JointCrnn(*trunk, *more, pool) for trunk, pool in pooled]
+    channels = [count for _, count in trunks]
+    W = (nn.init.orthogonal_(torch.empty(count, min(channels))) for count in channels)
+    return Pair(*halves, *map(nn.Parameter, W))
 
 
 class Guided(Branches):
     """PT or PS: a trunk, and for each class an attention over the frames of its own channels.
 
     Class c sees only the first k_c channels (the disentangled feature): buffer ``channels``
-    (classes, channels), all ones until `set_class_counts`.
+    (classes, channels), all ones until `set_class_counts`. The scores are of the published net's
+    size, which has ``published`` channels, and so is the attention's temperature, its k_c: sums
+    over a narrow net's few channels would keep the frames' probabilities near a half.
     """
 
-    def __init__(self, trunk: nn.Module, channels: int, classes: int, mels: int):
+    def __init__(self, trunk: nn.Module, channels: int, classes: int, mels: int, published: int):
         super().__init__(trunk, mels)
+        self.published = published
         self.score = nn.Linear(channels, classes)
         self.clip = nn.Linear(channels, classes)
         nn.init.zeros_(self.score.weight)
@@ -176,8 +189,9 @@ class Guided(Branches):
         """Frame and clip probabilities from ``features``."""
         h = h.float()
         linear = nn.functional.linear(h, self.score.weight * self.channels, self.score.bias)
-        score = linear.float()  # under autocast a sigmoid would round to 1
-        weights = torch.softmax(score / self.channels.sum(1), 1)
+        # under autocast a sigmoid would round to 1
+        score = linear.float() * (self.published / h.shape[2])
+        weights = torch.softmax(score / (self.published * self.channels.mean(1)), 1)
         pooled = torch.einsum("btc,bth->bch", weights, h)
         clip = (pooled * self.channels * self.clip.weight).sum(2) + self.clip.bias
         return score.sigmoid(), clip.sigmoid()
@@ -186,7 +200,8 @@ class Guided(Branches):
 def guided_pair(classes: int, width=1.0, frames=600, mels=64, dropout=1.0) -> Pair:
     """PT and PS of guided learning, [21]."""
     trunks = teacher_trunk(1, width, frames, mels, dropout), student_trunk(width, mels)
-    return Pair(*(Guided(*trunk, classes, mels) for trunk in trunks))
+    published = 512, 160
+    return Pair(*(Guided(*t, classes, mels, n) for t, n in zip(trunks, published, strict=True)))
 
 
 class GatedUnit(nn.Module):

@@ -3,6 +3,8 @@
 Notebooks: joint_at_aed/table_1.ipynb and table_2.ipynb.
 """
 
+import re
+
 import numpy as np
 
 from wsaed import postprocess, scoring, training
@@ -47,9 +49,10 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) 
     outputs: as `outputs_of` gives them, of clips of ``seconds``; rules: names of `filters`, by
     default all. Keys: <metric>_<post-processing> (macro F1), the same with _class and, for
     `RESAMPLED`, with _resampled; metrics event_f1 (200 ms; 200 ms or 20 %), event_f1_tuned (at
-    class thresholds from validation), event_f1_validation, segment_f1 (1 s), tagging_f1 (a clip
-    has a class if one of its events survives); tagging_f1_raw, of the clip branch alone;
-    psds_none, without gate, filter or threshold, None where sed_scores_eval is not installed;
+    class thresholds, and gates, from validation), both with _ungated, too, and on the validation
+    clips with _validation; segment_f1 (1 s), tagging_f1 (a clip has a class if one of its events
+    survives); tagging_f1_raw, of the clip branch alone, its worst class with _lowest; psds_none,
+    without gate, filter or threshold, None where sed_scores_eval is not installed;
     seconds_class, mean event duration in the strong clips.
     """
     frames, clips = outputs["test"]
@@ -59,11 +62,12 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) 
         if rules is not None and name not in rules:
             continue
         for metric, counts in of_filter(corpus, outputs, rate, name, settings).items():
-            resampled = name in RESAMPLED and metric != "event_f1_validation"
+            resampled = name in RESAMPLED and not re.search("_validation|_ungated", metric)
             scores |= f1_scores(f"{metric}_{name}", counts, weights if resampled else None)
     raw = scoring.tagging_counts(corpus["test"].clip_labels, clips >= 0.5)
     lengths = postprocess.durations(corpus["strong"].events, corpus.labels)
     scores |= f1_scores("tagging_f1_raw", raw, weights)
+    scores["tagging_f1_raw_lowest"] = float(np.nanmin(scoring.class_f1(raw)))
     scores["psds_none"] = scoring.psds(corpus["test"].reference, frames, corpus.labels, seconds)
     scores["seconds_class"] = rounded([L.mean() if len(L) else np.nan for L in lengths])
     return scores
@@ -71,27 +75,33 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) 
 
 def of_filter(corpus: Corpus, outputs: dict, rate: float, name: str, settings: dict) -> dict:
     """Metric -> counts (clips, classes, 3) of one post-processing, as `scoring.class_f1` takes."""
+    labels, test, valid = corpus.labels, corpus["test"], corpus["validation"]
 
-    def events(split: str, threshold) -> dict:
+    def events(split: str, threshold, gate) -> dict:
         frames, clips = outputs[split]
         frames = np.ones_like(frames) if name == "whole_clip" else frames
-        gate = None if name == "baseline" else clips
-        found = postprocess.detect(
-            frames, gate, corpus.labels, rate, **settings, threshold=threshold
-        )
+        at = {"threshold": threshold, "gate": gate}
+        found = postprocess.detect(frames, clips, labels, rate, **settings, **at)
         return dict(zip(corpus[split].clips, found, strict=True))
 
-    validation, test, labels = corpus["validation"].reference, corpus["test"], corpus.labels
-    tuned = postprocess.tuned_thresholds(
-        validation, lambda t: events("validation", t).values(), labels
-    )
-    plain, reference = events("test", 0.5), test.reference
+    def tuned(gates) -> tuple:
+        said = lambda threshold: events("validation", threshold, 0.0).values()  # noqa: E731
+        return postprocess.tuned(valid.reference, said, labels, gates)
+
+    points = {"event_f1": (0.5, 0.0), "event_f1_tuned": (tuned(None)[0], 0.0)}
+    if name != "baseline":
+        ungated = {f"{metric}_ungated": at for metric, at in points.items()}
+        gated = {"event_f1": (0.5, 0.5), "event_f1_tuned": tuned(outputs["validation"][1])}
+        points = gated | ungated
+    found = {}
+    for metric, at in points.items():
+        for split, more in (("test", ""), ("validation", "_validation")):
+            counted = scoring.event_counts(corpus[split].reference, events(split, *at), labels)
+            found[metric + more] = counted
+    plain = events("test", *points["event_f1"])
     said = [[label in {e.label for e in es} for label in labels] for es in plain.values()]
-    return {
-        "event_f1": scoring.event_counts(reference, plain, labels),
-        "event_f1_tuned": scoring.event_counts(reference, events("test", tuned), labels),
-        "event_f1_validation": scoring.event_counts(validation, events("validation", 0.5), labels),
-        "segment_f1": scoring.segment_counts(reference, plain, labels),
+    return found | {
+        "segment_f1": scoring.segment_counts(test.reference, plain, labels),
         "tagging_f1": scoring.tagging_counts(test.clip_labels, said),
     }
 

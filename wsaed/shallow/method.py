@@ -5,7 +5,6 @@ outputs are y_w, s_w (clips, classes) of the clips and Y_s, s_s (clips, frames, 
 frames; a teacher's are t_w and t_s. Notebook: shallow_student/method.ipynb.
 """
 
-import copy
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr
 from torch import nn
 
-from wsaed import corpora, nets, postprocess, training
+from wsaed import corpora, costs, nets, postprocess, training
 from wsaed.corpora import Corpus
 from wsaed.features import FRONT_ENDS
 from wsaed.joint import scores
 from wsaed.joint.data import STRONG, UNLABELLED, WEAK, Batch, Data, of_kind
 from wsaed.shallow.augment import augmented
-from wsaed.tagging import rounded
+from wsaed.tagging import map_of, rounded
 
 MARGIN = 0.24  # s, of the segment mask: 12 frames at the paper's 50 a second
 
@@ -204,46 +204,55 @@ def median_lengths(corpus: Corpus, rate: float) -> torch.Tensor:
 
 
 class Memory(nn.Module):
-    """What a run knows besides its net, as buffers, so that a checkpoint holds it.
+    """What a run keeps of its rankings, as buffers, so that a checkpoint holds it.
 
-    Event F1 on validation after each epoch, the net of the best epoch (of the first among
-    equals), the order of the unlabelled clips, easiest first, and deciles of their difficulty.
+    The order of the unlabelled clips, easiest first; a row a ranking: deciles of the difficulty,
+    and what `ranking_quality` gives.
     """
 
-    def __init__(self, net: nn.Module, epochs: int, rankings: int, unlabelled: int):
+    def __init__(self, rankings: int, unlabelled: int):
         super().__init__()
-        self.best = copy.deepcopy(net)
-        self.register_buffer("validation", torch.full((epochs,), -1.0, dtype=torch.float64))
         self.register_buffer("order", torch.arange(unlabelled))
         self.register_buffer("deciles", torch.zeros(rankings, 11))
+        self.register_buffer("quality", torch.zeros(rankings, 2))
 
-    def judge(self, epoch: int, f1: float, net: nn.Module) -> None:
-        """Keep the epoch's score, and the net's weights where no epoch was as good."""
-        if f1 > self.validation.max():
-            self.best.load_state_dict(net.state_dict())
-        self.validation[epoch] = f1
-
-    def rank(self, number: int, t_w: torch.Tensor, s_w: torch.Tensor) -> None:
-        """Order the unlabelled clips by equation 2; ties by their number."""
+    def rank(self, number: int, t_w: torch.Tensor, s_w: torch.Tensor, y_w=None) -> None:
+        """Order the unlabelled clips by equation 2; ties by their number. y_w: true tags."""
         mu = difficulty(t_w, s_w)
         self.order.copy_(torch.argsort(mu, stable=True))
         self.deciles[number] = torch.quantile(mu, torch.linspace(0, 1, 11, device=mu.device))
+        if y_w is not None:
+            told = ranking_quality(*(v.cpu().numpy() for v in (t_w, s_w)), y_w)
+            self.quality[number] = torch.tensor(told)
 
-    def scores(self) -> dict:
-        """Of the record: "validation" an epoch, "best_epoch" (from 1), "difficulty" a ranking."""
-        return {
-            "validation": rounded(self.validation.cpu()),
-            "best_epoch": int(np.argmax(self.validation.cpu().numpy())) + 1,
-            "difficulty": [rounded(row) for row in self.deciles.cpu()],
-        }
+    def scores(self, known: bool) -> dict:
+        """Of the record: "difficulty" a ranking and, where the truth is ``known``,
+        "ranking_1_lift", "ranking_1_error" and the same of the second."""
+        found = {"difficulty": [rounded(row) for row in self.deciles.cpu()]}
+        for number, row in enumerate(self.quality.tolist() if known else [], 1):
+            names = f"ranking_{number}_lift", f"ranking_{number}_error"
+            found |= dict(zip(names, row, strict=True))
+        return found
+
+
+def ranking_quality(t_w: np.ndarray, s_w: np.ndarray, y_w: np.ndarray) -> tuple[float, float]:
+    """(lift, error) of a ranking by equation 2, where the true tags y_w (clips, classes) are known.
+
+    lift: mean average precision of the student's tags over the prevalence, chance's own; error:
+    Spearman's correlation of the difficulty with the teacher's error, the largest |t_c - y_c|.
+    """
+    mu, error = (np.abs(t_w - other).max(1) for other in (s_w, y_w))
+    prevalence = y_w.mean(0)
+    lift = map_of(y_w, s_w) / prevalence[prevalence > 0].mean()
+    return float(lift), float(spearmanr(mu, error).statistic)
 
 
 def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Train the student into ``folder``; kept and scored are the weights of its best epoch.
 
-    Scores besides `wsaed.joint.scores.score`'s: "loss" an epoch, what `Memory.scores` gives,
-    "pool", the active clips an epoch, and "steps". Raises ValueError for settings that contradict
-    each other.
+    Scores besides `wsaed.joint.scores.score`'s: those of `wsaed.training.run`, where "validation"
+    is event F1; of `Memory`; "pool", the active clips an epoch; and what a clip costs.
+    Raises ValueError for settings that contradict each other.
     """
     curriculum, budget = spec["curriculum"], spec["budget"]
     without = curriculum == "none", spec["pseudolabels"] == "none", not spec["teachers"]
@@ -255,6 +264,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     data = Data(corpus, spec)
     plain = nets.initialised(spec, len(corpus.labels), replicate, data.features)
+    cost = costs.of_clip(plain, front_end)
     rate = plain.frames_per_second(front_end)
     teach(data, teachers, round(rate * front_end.seconds), rate)
     kind = data.kind.cpu().numpy()
@@ -262,26 +272,24 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     epochs = plan(curriculum, len(labelled), len(unlabelled), budget)
     # before the second and the third generation, where the run gets that far
     rankings = min(2, epochs[-1].generation - 1) if teachers else 0
-    memory = Memory(plain, len(epochs), rankings, len(unlabelled)).to(training.device())
+    memory = Memory(rankings, len(unlabelled)).to(training.device())
     names = ("validation", "unlabelled")
     heard = {name: training.resident(corpus[name].features(front_end)) for name in names}
+    truth = corpus["unlabelled"].clean_labels  # for diagnosis alone
     l, margin = median_lengths(corpus, rate), round(MARGIN * rate)  # noqa: E741
     settings = {key: spec[key] for key in ("pseudolabels", "mask", "denominator", "lambdas")}
 
-    def look(epoch: int) -> None:
-        """Judge the net that ``epoch`` starts from; where a generation begins, rank the clips."""
-        if epoch:
-            outputs = training.predict(plain, heard["validation"])
-            f1 = scores.validation_f1(corpus, *outputs, front_end.seconds)
-            memory.judge(epoch - 1, f1, plain)
+    def validate() -> float:
+        outputs = training.predict(plain, heard["validation"])
+        return scores.validation_f1(corpus, *outputs, front_end.seconds)
+
+    def batches(epoch: int) -> Iterator[Batch]:
         number, begun = divmod(epoch, budget["generation"])
         if not begun and 0 < number <= rankings:
             s_w = torch.from_numpy(training.predict(plain, heard["unlabelled"])[1])
-            memory.rank(number - 1, data.clip_labels[unlabelled], s_w.to(training.device()))
-        plain.train()
-
-    def batches(epoch: int) -> Iterator[Batch]:
-        look(epoch)
+            t_w = data.clip_labels[unlabelled]
+            memory.rank(number - 1, t_w, s_w.to(training.device()), truth)
+            plain.train()
         order = memory.order.cpu().numpy()
         rows = active_pool(curriculum, epochs[epoch].generation, order, labelled, unlabelled)
         pieces = training.shuffled(len(rows), budget["batch_size"], replicate, epoch)
@@ -297,16 +305,12 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
             outputs = net(x)
         return objective(batch, *outputs, margin, **settings)
 
-    budget = budget | {"epochs": len(epochs)}
-    options = dict(seed=replicate, folder=folder, tell=tell, betas=(0.9, 0.99), beside=memory)
-    rows = training.fit(plain, losses, batches, budget, **options)
-    look(len(epochs))
-    nets.save(memory.best, folder)
-    outputs = scores.outputs_of(memory.best, corpus, front_end)
-    rules = ("average", "median", "none")
-    return (
-        {"loss": [round(row["loss"], 5) for row in rows]}
-        | memory.scores()
-        | {"pool": [e.clips for e in epochs], "steps": sum(e.steps for e in epochs)}
-        | scores.score(corpus, outputs, front_end.seconds, replicate, rules)
-    )
+    counted = spec | {"budget": budget | {"epochs": len(epochs)}}
+    schedule = training.one_cycle if budget.get("schedule") == "one_cycle" else None
+    options = dict(schedule=schedule, betas=(0.9, 0.99), beside=memory, validate=validate)
+    how = (plain, losses, batches, counted, replicate, folder, tell)
+    found = training.run(*how, trunk=plain.lstm, **options) | memory.scores(truth is not None)
+    found["pool"] = [e.clips for e in epochs]
+    nets.save(plain, folder)
+    outputs, rules = scores.outputs_of(plain, corpus, front_end), ("average", "median", "none")
+    return found | cost | scores.score(corpus, outputs, front_end.seconds, replicate, rules)

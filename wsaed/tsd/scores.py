@@ -68,7 +68,7 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
     def validated(threshold) -> Found:
         return detect(outputs["validation"], validation.pairs, labels, seconds, threshold)
 
-    tuned = postprocess.tuned_thresholds(true, validated, labels)
+    tuned, _ = postprocess.tuned(true, validated, labels)
     at = [detect(outputs["test"], test.pairs, labels, seconds, t) for t in (0.5, tuned)]
     found = counts(test, labels, at[0])
     found["event_f1_tuned"] = counts(test, labels, at[1])["event_f1"]
