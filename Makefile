@@ -48,8 +48,9 @@ restamp: env ## after a refactoring: renew digests where the laptop's runs are e
 # ---- notebooks, tests
 COMPARED := $(wildcard notebooks/start_here.ipynb notebooks/claims.ipynb notebooks/*/method.ipynb)
 TABLES := $(filter-out $(COMPARED),$(wildcard notebooks/*/*.ipynb))
-PYTEST = env -u BANK -u DESED -u AUDIOSET -u URBAN_SED -u PANNS -u DASK -u TEST_FOLD \
-  DEVICE=cpu HEADLESS=1 $(PY) -m pytest -p no:cacheprovider
+ALONE = env -u BANK -u DESED -u AUDIOSET -u URBAN_SED -u PANNS -u DASK -u TEST_FOLD \
+  DEVICE=cpu HEADLESS=1 $(PY)
+PYTEST = $(ALONE) -m pytest -p no:cacheprovider
 NBVAL = $(PYTEST) -n 2 --dist loadscope --nbval-current-env --nbval-cell-timeout 300
 
 notebooks: env ## run start_here, claims and method notebooks in place, at smoke size
@@ -58,6 +59,7 @@ notebooks: env ## run start_here, claims and method notebooks in place, at smoke
 test: lint ## ruff, import contracts, unit tests, then every notebook under nbval
 	@MPLBACKEND=Agg $(PYTEST) -n 2 --dist loadscope tests
 	@rm -f .build/smoke/*/*.csv .build/smoke/*/*.png
+	@$(ALONE) -m wsaed.runs --profile smoke --results .build/smoke >/dev/null
 	@$(if $(COMPARED),$(NBVAL) --nbval $(COMPARED),echo "no notebook to compare")
 	@$(if $(TABLES),$(NBVAL) --nbval-lax $(TABLES),echo "no tables")
 	@SMOKE=.build/smoke $(PYTEST) tests/test_notebooks.py -k smoke

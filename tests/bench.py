@@ -97,9 +97,8 @@ def scores(quick: bool) -> Iterator[Row]:
         spans = [(f"class {rng.integers(10)}", t) for t in rng.uniform(0, 8, rng.integers(0, 6))]
         for events, shift in zip(found, (0, 0.15), strict=True):
             late = rng.normal(0, 1, len(spans)) * shift
-            events[str(file)] = [
-                Event(c, max(0.0, t + d), t + 1.5) for (c, t), d in zip(spans, late, strict=True)
-            ]
+            moved = [(c, t, max(0.0, t + d)) for (c, t), d in zip(spans, late, strict=True)]
+            events[str(file)] = [Event(c, onset, t + 1.5) for c, t, onset in moved]
     for kind in ("event", "segment"):
         ours, theirs = getattr(scoring, f"{kind}_f1"), getattr(scoring, f"sed_eval_{kind}")
         part = f"{kind} F1, {len(found[0])} files"

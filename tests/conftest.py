@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsaed import code, corpora, files, nets
+from wsaed import code, corpora, files, nets, runs
 from wsaed.corpora import Corpus, Event, Shards, Split
 from wsaed.postprocess import active_frames
 
@@ -82,6 +82,46 @@ def small_steps(cache: Path, shard: int, monkeypatch) -> None:
     monkeypatch.setenv("CACHE", str(cache))
     monkeypatch.setenv("JOBS", "1")
     monkeypatch.setattr(corpora, "SHARD", shard)
+
+
+NET = {"name": "secost.net:WelsNet", "width": 0.125}
+
+
+def spec(epochs=2, **changes):
+    """A run that takes a second: SeCoST's on 48 scenes."""
+    sizes = {"train": 24, "validation": 8, "test": 16}
+    return {
+        "method": "secost.method:train",
+        "net": NET,
+        "corpus": {"name": "soundscapes", "shape": "ontology", **sizes},
+        "front_end": "secost_50ms",
+        "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
+        "draw": 0,
+    } | changes
+
+
+def alone(cache: Path, monkeypatch) -> None:
+    """A cache of its own, one job and no bar."""
+    for name, value in {"CACHE": str(cache), "JOBS": "1", "HEADLESS": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory):
+    """The features of `spec`, so that tests pay for them once."""
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        alone(home, patch)
+        runs.train([(spec(epochs=1), 0)])
+    return home / "features"
+
+
+@pytest.fixture
+def cache(tmp_path, features, monkeypatch):
+    """A cache that holds those features already."""
+    (tmp_path / "features").symlink_to(features)
+    alone(tmp_path, monkeypatch)
+    return tmp_path
 
 
 LABELS = ("Alarm", "Cat", "Dog", "Speech")

@@ -1,4 +1,4 @@
-"""Trains a small net, alone or under torchrun, and saves its weights: used by test_distributed."""
+"""Trains small nets, alone or under torchrun, and saves their weights: used by test_distributed."""
 
 import sys
 
@@ -7,7 +7,7 @@ import torch
 from wsaed import training
 
 
-def train(path: str, norm: bool, halves: int) -> None:
+def train(norm: bool, halves: int = 1) -> dict[str, torch.Tensor]:
     """``halves`` 2 takes each batch as two halves in turn, as two processes would have it."""
     torch.manual_seed(0)
     layers = [torch.nn.Linear(6, 12), torch.nn.ReLU(), torch.nn.Linear(12, 1)]
@@ -21,9 +21,11 @@ def train(path: str, norm: bool, halves: int) -> None:
 
     budget = {"epochs": 3, "learning_rate": 0.01}
     training.fit(plain, losses, lambda epoch: training.shuffled(64, 16, 5, epoch), budget, seed=5)
-    if training.rank_and_world()[0] == 0:
-        torch.save(dict(plain.named_parameters()), path)
+    return dict(plain.named_parameters())
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], sys.argv[2] == "norm", int(sys.argv[3]))
+    for norm in (False, True):
+        weights = train(norm)
+        if training.rank_and_world()[0] == 0:
+            torch.save(weights, f"{sys.argv[1]}/{norm}.pt")

@@ -57,10 +57,8 @@ def make_desed(folder: Path) -> None:
         place = "validation" if place.name == "validation" else place
         for line in dict.fromkeys(x.split("\t")[0] for x in path.read_text().splitlines()[1:]):
             name = line.replace(".wav", ".FLAC" if "uuu2" in line else ".wav")
-            seconds, rate = (
-                10 if "synthetic" in path.name else 1,
-                (44_100, 16_000, 22_050)[number % 3],
-            )
+            seconds = 10 if "synthetic" in path.name else 1
+            rate = (44_100, 16_000, 22_050)[number % 3]
             write(root / "audio" / place / name, draw, seconds, rate, 1 + number % 2)
     (root / "audio/train/synthetic/8.wav").unlink()
     half(root / "audio/train/unlabel_in_domain/Yuuuuuuuuuu9_0.000_1.000.wav")
@@ -137,12 +135,8 @@ def make_both(folder: Path) -> None:
             write(urban / f"audio/train/{name}.wav", draw, 2, 8000)
 
 
-MAKERS = {
-    "audioset": make_audioset,
-    "desed": make_desed,
-    "urban_sed": make_urban,
-    "target_sound": make_both,
-}
+MAKERS = {"audioset": make_audioset, "desed": make_desed}
+MAKERS |= {"urban_sed": make_urban, "target_sound": make_both}
 
 
 @pytest.fixture(scope="session")

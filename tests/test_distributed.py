@@ -7,20 +7,21 @@ import signal
 import subprocess
 import sys
 
+import distributed_job
 import pytest
 import torch
-from conftest import ROOT
-from test_runs import cache, features, other_cache, spec, until  # noqa: F401 - fixtures
+from conftest import ROOT, spec
+from test_runs import other_cache, until
 
 from wsaed import code, pool, runs, training
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def start(*command, torchrun=True, **environment):
-    """A script in a process group of its own, or in two under torchrun."""
+def start(*command, **environment):
+    """A script in two processes under torchrun, in a process group of their own."""
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
-    command = [sys.executable, *(TORCHRUN if torchrun else []), *map(str, command)]
+    command = [sys.executable, *TORCHRUN, *map(str, command)]
     return subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
 
 
@@ -32,18 +33,17 @@ def finish(process):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("norm", "halves"), [("plain", "1"), ("norm", "2")])
-def test_two_processes_train_what_one_does(tmp_path, norm, halves):
-    job = ROOT / "tests" / "distributed_job.py"
-    finish(start(job, tmp_path / "one.pt", norm, halves, torchrun=False))
-    finish(start(job, tmp_path / "two.pt", norm, "1"))
-    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
+def test_two_processes_train_what_one_does(tmp_path):
+    finish(start(distributed_job.__file__, tmp_path))
+    for norm in (False, True):
+        one = distributed_job.train(norm, halves=1 + norm)
+        two = torch.load(tmp_path / f"{norm}.pt", weights_only=True)
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
 
 
-def test_torchrun_killed_goes_on_from_the_checkpoint_in_all_processes(cache, monkeypatch):  # noqa: F811
-    wanted, script = spec(epochs=12), cache / "job.py"
+def test_torchrun_killed_goes_on_from_the_checkpoint_in_all_processes(cache, monkeypatch):
+    wanted, script = spec(epochs=6), cache / "job.py"
     call = "import json, sys\nfrom wsaed import runs\nruns.train([(json.loads(sys.argv[1]), 0)])\n"
     script.write_text(call)
 
@@ -67,41 +67,35 @@ def test_torchrun_killed_goes_on_from_the_checkpoint_in_all_processes(cache, mon
     assert interrupted["map_noisy"] == pytest.approx(whole["map_noisy"], abs=1e-3) and whole["loss"]
 
 
-def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, monkeypatch):  # noqa: F811
+def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    wanted = [(spec(epochs=8, draw=d), 0) for d in range(4)]
+    wanted = [(spec(epochs=4, draw=d), 0) for d in range(4)]
     local = [record["scores"] for record in runs.train(wanted)]
     monkeypatch.setenv("CACHE", other_cache(cache))
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
-    ) as cluster:
+    two = dict(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True)
+    with distributed.LocalCluster(**two) as cluster:
         monkeypatch.setenv("DASK", cluster.scheduler_address)
-        real, killed = runs._environment, []
+        left = []  # runs to train when a worker is killed
 
-        def kill_one_then(*_):
-            # the first job's arguments are made just before the cluster gets its work
-            if not killed:
-                killed.append(next(iter(cluster.workers.values())))
-                cluster.loop.call_later(4.0, killed[0].process.process._process.kill)
-            return real()
+        def kill_one():
+            if not list(cache.glob("other/runs/*.partial/progress.jsonl")):
+                return cluster.loop.call_later(0.05, kill_one)
+            left.append(4 - len(list(cache.glob("other/runs/*/record.json"))))
+            return next(iter(cluster.workers.values())).process.process._process.kill()
 
-        monkeypatch.setattr(runs, "_environment", kill_one_then)
+        cluster.loop.add_callback(kill_one)
         remote = [record["scores"] for record in runs.train(wanted)]
-    assert killed and remote == local
+    assert left[0] > 0 and remote == local
 
 
+FAULTS = {"cache": "tcp://far:1 does not see CACHE="}
+FAULTS |= {"threads": r"tcp://far:1 has 4 threads.*--nthreads 1"}
 EDITED = ["wsaed.files", "wsaed.secost.method", "wsaed.tsd.nets"]
+FAULTS |= dict.fromkeys(EDITED, "tcp://far:1 runs other code")
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("cache", "tcp://far:1 does not see CACHE="),
-        ("threads", r"tcp://far:1 has 4 threads.*--nthreads 1"),
-        *((module, "tcp://far:1 runs other code") for module in EDITED),
-    ],
-)
-def test_a_cluster_with_another_cache_threads_or_code_is_refused(cache, monkeypatch, fault, said):  # noqa: F811
+@pytest.mark.parametrize("fault, said", FAULTS.items())
+def test_a_cluster_with_another_cache_threads_or_code_is_refused(cache, monkeypatch, fault, said):
     class Cluster:
         def nthreads(self):
             return {"tcp://far:1": 4}

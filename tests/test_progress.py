@@ -25,10 +25,8 @@ def lines(capsys, monkeypatch):
 def test_without_a_terminal_there_is_a_line_now_and_then(lines):
     told = lines(4, every=0)
     assert len(told) == 4
-    said = re.fullmatch(
-        r"secost: 50% after 0\.0 min, about 0\.0 min to go, [\d.]+ epochs/min", told[1]
-    )
-    assert said and told[-1].startswith("secost: 100%")
+    form = r"secost: 50% after 0\.0 min, about 0\.0 min to go, [\d.]+ epochs/min"
+    assert re.fullmatch(form, told[1]) and told[-1].startswith("secost: 100%")
 
 
 def test_the_first_hundredth_promises_nothing(lines):

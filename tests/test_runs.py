@@ -14,41 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, one_line
+from conftest import NET, ROOT, one_line, spec
 
 from wsaed import parameters, runs
 from wsaed.secost import method
 from wsaed.secost.method import cascade
-
-CORPUS = {"name": "soundscapes", "shape": "ontology", "train": 24, "validation": 8, "test": 16}
-NET = {"name": "secost.net:WelsNet", "width": 0.125}
-
-
-def spec(epochs=2, **changes):
-    return {
-        "method": "secost.method:train",
-        "net": NET,
-        "corpus": CORPUS,
-        "front_end": "secost_50ms",
-        "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
-        "draw": 0,
-    } | changes
-
-
-@pytest.fixture(scope="module")
-def features(tmp_path_factory):
-    """A cache that already holds the features, so that tests pay for them once."""
-    cache = tmp_path_factory.mktemp("cache")
-    start(cache, spec(epochs=1)).wait(240)
-    return cache / "features"
-
-
-@pytest.fixture
-def cache(tmp_path, features, monkeypatch):
-    (tmp_path / "features").symlink_to(features)
-    for name, value in {"CACHE": str(tmp_path), "JOBS": "1", "HEADLESS": "1"}.items():
-        monkeypatch.setenv(name, value)
-    return tmp_path
 
 
 def other_cache(cache):
@@ -195,7 +165,7 @@ def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
 
 def test_a_failing_run_is_one_line_that_names_it_and_all_others_are_trained(cache):
     bad, student = cascade(spec(net=NET | {"pool": "median"}), [0.3])
-    deaf = spec(corpus=CORPUS | {"snr": [9, 1]})
+    deaf = spec(corpus=spec()["corpus"] | {"snr": [9, 1]})
     bug, wanted = spec(net={"name": "secost.net:Missing"}), spec(epochs=1, draw=5)
     with pytest.raises(
         RuntimeError, match=r"(the run secost.method:train .*|made): .*Error"

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import refused
-from test_runs import cache, features, spec  # noqa: F401 - fixtures
+from conftest import refused, spec
 
 from wsaed import corpora, nets, parameters, runs, tagging, training
 from wsaed.features import FRONT_ENDS
@@ -175,7 +174,7 @@ def test_the_target_mixes_the_annotated_labels_never_an_earlier_target(tmp_path)
     assert np.allclose(method.target({"smoothing": 0.2}, y, []), 0.8 * y + 0.1)
 
 
-def test_a_run_keeps_weights_that_give_its_outputs_again(cache):  # noqa: F811
+def test_a_run_keeps_weights_that_give_its_outputs_again(cache):
     stages = method.cascade(spec(), [0.3])
     base, student = (record["scores"] for record in runs.train([(s, 0) for s in stages]))
     home, corpus = runs.folder(stages[0], 0), corpora.load(spec()["corpus"], 0)

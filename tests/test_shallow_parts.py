@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, made_events, one_line
+from conftest import LABELS, made_events, refused
 from test_shallow_method import SIZES
 
 from wsaed import nets, parameters, runs, training
@@ -28,15 +28,6 @@ def test_the_student_has_the_published_number_of_parameters():
     assert (net.lstm.num_layers, net.lstm.hidden_size, net.lstm.bidirectional) == (3, 256, False)
     assert student(width=0.25).lstm.hidden_size == 64 and student(width=1e-3).lstm.hidden_size == 8
     assert student(mels=128, width=0.05)(torch.randn(2, 30, 128))[0].shape == (2, 30, 10)
-
-
-@pytest.mark.parametrize("front_end", ["lstm", "lstm_40ms"])
-def test_a_frame_comes_out_for_every_frame_that_goes_in(front_end):
-    front_end, net = FRONT_ENDS[front_end], student(7, width=0.05)
-    f, clip = net(torch.randn(2, front_end.frames, front_end.mels))
-    rate = net.frames_per_second(front_end)
-    assert f.shape == (2, round(rate * front_end.seconds), 7) and clip.shape == (2, 7)
-    assert rate == front_end.frames / 10
 
 
 def test_a_frame_hears_what_came_before_it_and_nothing_after():
@@ -77,21 +68,11 @@ def test_saturated_outputs_stay_probabilities_with_finite_slopes(bias):
     assert loss.isfinite() and all(w.grad.isfinite().all() for w in net.parameters())
 
 
-def test_outputs_are_float32_under_autocast_and_input_is_standardised():
+def test_input_is_standardised():
     net, x = student(width=0.05), torch.randn(2, 40, 20)
-    # a CPU may have no LSTM in bf16; its dense layers are what must not give it on
-    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16):
-        assert all(part.dtype == torch.float32 for part in net(x))
     before, mean, std = net(x)[0], torch.randn(20), torch.rand(20) + 0.5
     net.set_statistics(mean, std)
     assert torch.allclose(net(x * std + mean)[0], before, atol=1e-5)
-
-
-@pytest.mark.parametrize("wrong", [{"width": 0}, {"layers": 2}])
-def test_another_setting_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"shallow\.net:LstmStudent") as error:
-        student(**wrong)
-    assert one_line(error)
 
 
 # Masks and losses
@@ -328,9 +309,8 @@ def test_the_vote_rule_counts_members_and_asks_those_that_said_yes():
 
 
 def test_another_rule_is_one_line():
-    with pytest.raises(ValueError, match="rule must be mean or vote") as error:
+    with refused("rule must be mean or vote"):
         teacher.combined(outputs(), "median")
-    assert one_line(error)
 
 
 SIZE = {"width": 0.05, "frames": 250, "mels": 32, "dropout": 0.0}
@@ -395,9 +375,7 @@ def test_the_ensemble_writes_what_its_members_say_together(rule, members, said, 
     assert "event_f1_esp" not in found
 
 
-def test_the_single_teacher_is_the_member_that_is_best_on_validation(
-    members, said, tmp_path, monkeypatch
-):
+def test_the_single_teacher_is_the_best_on_validation(members, said, tmp_path, monkeypatch):
     f1 = iter([0.2, 0.5, 0.4])
     monkeypatch.setattr(scores, "validation_f1", lambda *any: next(f1))
     found, written = ensemble(members, tmp_path / "out", single=True)
@@ -440,9 +418,8 @@ def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeyp
     sizes = {(member["net"]["width"], member["budget"]["steps"]) for member in six}
     assert sizes == {(0.3, 70)}
     assert {m["method"] for m in six} == {"joint.method:guided_learning"}
-    assert [(m["draw"], m["replicate"], m["corpus"]["weak"]) for m in six] == [
-        (k, 0, 7) for k in range(6)
-    ]
+    found = [(m["draw"], m["replicate"], m["corpus"]["weak"]) for m in six]
+    assert found == [(k, 0, 7) for k in range(6)]
     monkeypatch.setenv("BANK", "/recordings/mine")  # whose folds take turns
     assert all("replicate" not in member for member in systems.teacher(p)["teachers"])
 

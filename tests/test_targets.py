@@ -209,9 +209,8 @@ def test_folds_keep_references_and_scenes_apart(monkeypatch, tmp_path):
     corpus = load({"name": "soundscapes", "shape": "targets", **SIZES, "bank": "esc10"}, 2)
     found = shared_out(corpus)
     for label in corpus.labels:
-        folds = {
-            name: {path.split("/")[1][0] for path in mine[label]} for name, mine in found.items()
-        }
+        paths = {name: mine[label] for name, mine in found.items()}
+        folds = {name: {path.split("/")[1][0] for path in mine} for name, mine in paths.items()}
         assert folds["test"] == {"3"} and folds["validation"] == folds["testing"] == {"4"}
         assert all(folds[s] <= {"1", "2"} for s in ("base_a", "base_b", "novel", "training"))
     assert [len(found[part]["rain"]) for part in PARTS] == [4, 4, 8, 4, 8, 4, 4]

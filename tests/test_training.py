@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 
 from wsaed import training
 from wsaed.corpora import Shards
@@ -89,9 +90,8 @@ def test_no_checkpoint_within_a_minute_and_one_of_another_shape_is_refused(tmp_p
     assert not (tmp_path / training.CHECKPOINT).exists()
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     job(tmp_path, 3)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: a checkpoint of another shape") as e:
+    with refused(r"checkpoint\.pt: a checkpoint of another shape"):
         job(tmp_path, 3, features=5)
-    assert "\n" not in str(e.value)
 
 
 def test_batches_cover_every_clip_once_and_leave_no_single():

@@ -209,9 +209,8 @@ class Foreign:
 
 def edited(**changed):
     """A checkpoint with some of its weights changed, None for without."""
-    return lambda stored: {
-        "model": {k: v for k, v in (stored["model"] | changed).items() if v is not None}
-    }
+    kept = lambda model: {k: v for k, v in (model | changed).items() if v is not None}  # noqa: E731
+    return lambda stored: {"model": kept(stored["model"])}
 
 
 OTHER_FILES = [
