@@ -587,6 +587,24 @@ def test_every_distillation_and_the_focal_loss_are_trained(corpus, tmp_path):
     assert all(row["tfd"] > 0 and row["dfd_d"] > row["tfd"] for row in rows)
 
 
+def test_a_run_tells_the_teacher_s_tags_at_the_start_of_stage_2_and_distillation_s_share(
+    corpus, tmp_path
+):
+    rows, budget = [], spec()["budget"] | {"steps": 1, "epochs": 1}  # 30 of 100 is its only step
+    found = trained("joint", tmp_path / "joint", rows.append, budget=budget)
+    pair = nets.trained(spec(), len(LABELS), tmp_path / "joint")
+    heard = torch.tensor(corpus["validation"].features(FRONT_ENDS["guided_40ms"])[:]).float()
+    with torch.inference_mode():
+        tags, truth = pair.teacher(heard)[1].numpy(), corpus["validation"].clip_labels
+    f1 = scoring.tagging_f1(truth, tags).mean()
+    assert found["start_tagging_f1"] == pytest.approx(f1, abs=1e-4)
+    assert found["start_tags"] == pytest.approx((tags >= 0.5).sum() / truth.sum(), abs=1e-4)
+    slopes = {name: slope for name, slope in rows[0].items() if name.endswith("'")}
+    share = sum(slopes[f"{kind}'"] for kind in KINDS) / sum(slopes.values())
+    assert found["distillation_share"] == pytest.approx(share, rel=1e-3)
+    assert "distillation_share" not in trained("joint", tmp_path / "pts", distill=[])
+
+
 @pytest.mark.parametrize("corpus", [dict(strong=16, weak=16, unlabelled=32)], indirect=True)
 def test_training_learns_what_the_strong_clips_teach(corpus, tmp_path):
     """A band of its own for every class is no task: it must be found, on unseen clips too."""
