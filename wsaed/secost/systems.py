@@ -27,10 +27,10 @@ def base_spec(p: dict, **corpus) -> dict:
     corpus |= embedded("ontology") if made else {"front_end": p["front_end"]}
     sizes = {split: p[f"{split}_clips"] for split in ("train", "validation", "test")}
     rate = LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE
-    mels = FRONT_ENDS[p["front_end"]].mels
+    net = {"name": "secost.net:WelsNet", "width": p["width"], "first_pool": p["first_pool"]}
     return {
         "method": "secost.method:train",
-        "net": {"name": "secost.net:WelsNet", "width": p["width"], "mels": mels},
+        "net": net | {"mels": FRONT_ENDS[p["front_end"]].mels},
         "corpus": {"name": p["corpus"]} | sizes | corpus,
         "front_end": p["front_end"],
         "budget": {key: p[key] for key in ("epochs", "batch_size")} | {"learning_rate": rate},
@@ -52,9 +52,8 @@ def systems(p: dict) -> dict[str, dict]:
     found["ensemble"] = averaged | {"teachers": [base, again]}
     found["base_long"] = base | {"budget": base["budget"] | {"epochs": 5 * p["epochs"]}}
     found["smoothed"] = base | {"smoothing": 0.1}
-    found |= {name: base | {"net": base["net"] | net} for name, net in PUBLISHED["rivals"].items()}
-    fine = {"front_end": "secost", "net": base["net"] | {"mels": FRONT_ENDS["secost"].mels}}
-    found["base_10ms"] = base | fine | {"localize": True}
+    sizes = {key: base["net"][key] for key in ("width", "mels")}
+    found |= {name: base | {"net": sizes | net} for name, net in PUBLISHED["rivals"].items()}
     if p["corpus"] == "soundscapes":
         for level in PUBLISHED["noise_levels"]:
             noisy = base if level == 1 else base_spec(p, noise=level)
