@@ -36,8 +36,8 @@ class WelsNet(LogMelNet):
         self.shortest = 3 * self.frames_per_step  # K = 1
         self.receptive_field = 52 * first_pool + 4
         Pool, channels = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[pool], 1
-        sizes = [(64, (first_pool, 4)), (128, 2), (256, 2), (512, 2)]
-        for i, (F, size) in enumerate(sizes, start=1):
+        pools = [(first_pool, 4), (2, 2), (2, 2), (2, 2)]
+        for i, (F, size) in enumerate(zip((64, 128, 256, 512), pools, strict=True), start=1):
             F = scaled(F, width)
             convs = convolution(channels, F, 3), convolution(F, F, 3)
             setattr(self, f"B{i}", nn.Sequential(*convs, Pool(size)))
@@ -102,5 +102,5 @@ def _text(part: nn.Module) -> str:
         kernel, F = _size(part.kernel_size), part.out_channels
         return f"{kernel} conv, F: {F}, P: {part.padding[0]}, S: {part.stride[0]}"
     if isinstance(part, nn.MaxPool2d | nn.AvgPool2d):
-        return f"{part.kernel_size}×{part.kernel_size} pool, S: {part.stride}"
+        return f"{_size(part.kernel_size)} pool, S: {_size(dict.fromkeys(part.stride))}"
     return {nn.BatchNorm2d: "BN", nn.ReLU: "ReLU", nn.Sigmoid: "sigmoid"}[type(part)]

@@ -62,14 +62,12 @@ def systems(p: dict) -> dict[str, dict]:
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets."""
-    lone = system in PUBLISHED["single"] or system.startswith("noise_")
-    return 1 if wanted <= 3 and lone else wanted
+    """How many of a profile's replicates a system gets: three at most where no claim needs it."""
+    return min(wanted, 3) if system in PUBLISHED["three"] else wanted
 
 
 def artefacts(profile: str) -> dict[str, list[str]]:
-    """The systems that each table or figure compares; two levels of noise in small profiles."""
-    levels = PUBLISHED["noise_levels"][:: 2 if profile in ("smoke", "laptop") else 1]
-    noisy = [f"noise_{level:g}_{s}" for level in levels for s in (0, 1)]
+    """The systems that each table or figure compares; small profiles train no ``beside`` ones."""
     found = PUBLISHED["artefacts"] | {"table_2": [*PUBLISHED["names"]]}
-    return found | {"figure_4": found["figure_4"] + noisy}
+    left = PUBLISHED["beside"] if profile in ("smoke", "laptop") else []
+    return {name: [x for x in systems if x not in left] for name, systems in found.items()}
