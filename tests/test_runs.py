@@ -21,7 +21,7 @@ from wsaed.secost import method
 from wsaed.secost.method import cascade
 
 CORPUS = {"name": "soundscapes", "shape": "ontology", "train": 24, "validation": 8, "test": 16}
-NET = {"name": "secost.net:WelsNet", "width": 0.125}
+NET = {"name": "secost.net:WelsNet", "width": 0.125, "mels": 32}
 
 
 def spec(epochs=2, **changes):
@@ -29,7 +29,7 @@ def spec(epochs=2, **changes):
         "method": "secost.method:train",
         "net": NET,
         "corpus": CORPUS,
-        "front_end": "secost_50ms",
+        "front_end": "secost_40ms",
         "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
         "draw": 0,
     } | changes

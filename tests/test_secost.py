@@ -203,7 +203,7 @@ def test_a_run_keeps_its_best_epoch_s_weights_and_its_terms_curves(cache):  # no
     total = np.add(student["curves"]["labels"], student["curves"]["teacher"])
     assert total == pytest.approx(student["curves"]["loss"], abs=1e-3)
     home, corpus = runs.folder(stages[0], 0), corpora.load(spec()["corpus"], 0)
-    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_50ms"])[:])
+    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_40ms"])[:])
     _, again = training.predict(nets.trained(spec(), len(corpus.labels), home), x)
     assert np.load(home / "test.npy") == pytest.approx(again, abs=1e-3)
     # a student's target lies between the labels and what its teacher said

@@ -75,7 +75,7 @@ def test_a_clip_is_the_mean_of_its_segments_and_their_times_are_centres():
     torch.testing.assert_close(times.diff(), torch.full((28,), 0.32))
     assert float(times[0]) == pytest.approx(0.475)
     assert net.frames_per_second(FRONT_ENDS["secost"]) == pytest.approx(1 / 0.32)
-    assert net.frames_per_second(FRONT_ENDS["secost_50ms"]) == pytest.approx(1 / 1.6)
+    assert net.frames_per_second(FRONT_ENDS["secost_40ms"]) == pytest.approx(1 / 1.28)
 
 
 def test_saturated_probabilities_keep_the_loss_and_gradients_finite():

@@ -167,14 +167,14 @@ def test_noise_changes_labels_only(ontology):
 def test_features_are_shared_across_noise_and_sizes(tmp_path, monkeypatch):
     small_steps(tmp_path, 8, monkeypatch)
     monkeypatch.setattr(soundscapes, "SHARD", 8)
-    front_end = FRONT_ENDS["secost_50ms"]
+    front_end = FRONT_ENDS["secost_40ms"]
 
     def features(front_end=front_end, only=None, **spec):
         return made(validation=0, test=0, **spec)["train"].features(front_end, only=only)
 
     first = features(train=18)
     files = sorted(tmp_path.rglob("*.npy"))
-    assert first.shape == (18, 200, 64) and len(files) == 3
+    assert first.shape == (18, 250, 32) and len(files) == 3
     again = features(train=16, noise=0)
     assert sorted(tmp_path.rglob("*.npy")) == files
     assert np.array_equal(again[:], first[:16])
@@ -183,7 +183,7 @@ def test_features_are_shared_across_noise_and_sizes(tmp_path, monkeypatch):
     features(train=8, snr=[5, 5])
     assert len(list(tmp_path.rglob("*.npy"))) == 5
     faster = replace(front_end, rate=8000, hop=320, n_fft=512, window=512)
-    assert features(faster, train=2).shape == (2, 250, 64)
+    assert features(faster, train=2).shape == (2, 250, 32)
 
 
 def test_events_keep_desed_s_annotation_rules(corpora):
