@@ -84,7 +84,7 @@ def small_steps(cache: Path, shard: int, monkeypatch) -> None:
     monkeypatch.setattr(corpora, "SHARD", shard)
 
 
-NET = {"name": "secost.net:WelsNet", "width": 0.125}
+NET = {"name": "secost.net:WelsNet", "width": 0.125, "mels": 32}
 
 
 def spec(epochs=2, **changes):
@@ -94,7 +94,7 @@ def spec(epochs=2, **changes):
         "method": "secost.method:train",
         "net": NET,
         "corpus": {"name": "soundscapes", "shape": "ontology", **sizes},
-        "front_end": "secost_50ms",
+        "front_end": "secost_40ms",
         "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
         "draw": 0,
     } | changes

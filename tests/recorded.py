@@ -13,7 +13,7 @@ from conftest import small_steps
 from wsaed.corpora import __main__ as command
 from wsaed.corpora import urban_sed
 
-NAME = "secost_50ms"  # of the front end
+NAME = "secost_40ms"  # of the front end
 HERE = Path(__file__).parent
 SMALL = {  # see recorded.yaml
     name: SimpleNamespace(name=name, reader=command.READERS[name], **known)

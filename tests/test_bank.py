@@ -199,7 +199,7 @@ def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(folder, monk
         with monkeypatch.context() as patch:
             patch.setattr(module, name, full)
             with pytest.raises(OSError, match=r"No space left on device: mend that \(fr") as error:
-                split.features(FRONT_ENDS["secost_50ms"])
+                split.features(FRONT_ENDS["secost_40ms"])
             one_line(error)
     assert not [*cache_root().rglob(".*.partial*")]
 

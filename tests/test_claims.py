@@ -241,12 +241,11 @@ def test_a_difference_is_of_the_replicates_that_all_systems_have():
         statistics.scores(df.drop([("a", 1), ("a", 3)]), ("a", "m"), ("c", "m"))
 
 
-def test_s15_is_a_least_squares_slope_and_t7_asks_all_flips_below_the_bound():
+def test_s15_is_how_much_a_gain_grows_and_t7_asks_all_flips_below_the_bound():
     ((_, _, text),) = links(PAPERS["secost"]["claims"]["S15"])
-    gains = {"0": 0.01, "0.5": 0.05, "1": 0.02, "1.5": 0.07}
+    gains = {"0": 0.01, "1": 0.09, "1.5": 0.07}
     known = {(f"noise_{k}_{s}", "m"): 0.3 + s * gain for k, gain in gains.items() for s in (0, 1)}
-    slope = np.polyfit([0, 0.5, 1, 1.5], list(gains.values()), 1)[0]
-    assert naive(text, known, "m") == pytest.approx(slope)
+    assert naive(text, known, "m") == pytest.approx(gains["1.5"] - gains["0"])
     row, errors = PAPERS["mixed_tsd"]["claims"]["T7"], table("tsd/published.yaml")["errors"]
     below = [f"{kind}_{x:g} - ss" for kind, rates in errors.items() for x in rates if x < 0.35]
     assert row["NI"] + row["more"]["NI"] == below and all(n.startswith("flip") for n in row["NI"])
@@ -519,7 +518,8 @@ def test_half_of_the_gap_is_the_bound_and_without_a_gap_no_share_is_judged():
 
 TAGS = "event_f1_tuned_baseline"
 MET = {
-    "secost": "base@map_clean=0.45 base@train_missing_auc=0.8 base@map_noisy=0.2",
+    "secost": "base@map_noisy=0.45 base@train_missing_auc=0.9 base@train_positives=25 "
+    "base@train_map_noisy=0.6 base@train_map_clean=0.7",
     "shallow_student": "ensemble@event_f1_median=0.48 labelled@event_f1_median=0.2 "
     "single@event_f1_median=0.4 ensemble@parameters=4 ef_sw_em_cs@parameters=1 "
     "ensemble@multiply_adds=20 ef_sw_em_cs@multiply_adds=1 ensemble@pseudo_error_mask=0.1 "
@@ -532,8 +532,11 @@ MET = {
 }
 MET = {paper: given(text) for paper, text in MET.items()}
 FAILING = """
-secost, base@map_clean=0.2, 01, but S11 S12, mAP of 0.2
-secost, base@train_missing_auc=0.6, 10, but S11 S12, AUC of 0.
+secost, base@map_noisy=0.2, 01111, but S11 S12, mAP of 0.2
+secost, base@train_positives=10, 10111, but S11 S12, a label has 10 training clips
+secost, base@train_map_noisy=0.9, 11001, but S11 S12, by heart (mAP 0.9
+secost, base@train_map_clean=0.5, 11101, but S11 S12, no more than its labels (-0.1
+secost, base@train_missing_auc=0.6, 11110, but S11 S12, AUC of 0.
 shallow_student, ensemble@event_f1_median=0.1, 00011111, but, the floor; the teacher hardly beats
 shallow_student, labelled@event_f1_median=0.4, 10111111, but, hardly beats
 shallow_student, single@event_f1_median=0.5, 11011111, but, than its best network
@@ -589,14 +592,12 @@ def test_what_is_told_decides_nothing_and_what_was_not_trained_is_not_asked():
     assert failed["T3"].count(";") == 1 and ";" not in failed["T1"] + failed["T11"]
 
 
-def test_an_oracles_gap_needs_its_interval_where_there_is_one_and_true_labels_go_first():
+def test_an_oracles_gap_needs_its_interval_where_there_is_one():
     found = claims.preconditions("joint_at_aed", frame(MET["joint_at_aed"], 1))[0]
     assert found["needed"].tolist()[-2:] == ["> 0", "> 0"] and all(found["met"])
     near = MET["joint_at_aed"] | given(f"all_tagged@{TAGS}=0.205")
     found = claims.preconditions("joint_at_aed", frame(near, noise=0.02, seed=2))[0]
     assert found["measured"].iloc[-1] > 0 and not found["met"].iloc[-1]
-    unknown = {key: v for key, v in MET["secost"].items() if key[1] != "map_clean"}
-    assert asked("secost", frame(unknown))[0] == "01", "of the annotated labels, 0.2"
 
 
 # Pictures

@@ -95,7 +95,7 @@ def test_what_is_left_out_is_said_once_on_the_terminal(desed_root, capfd):
 def test_features_are_the_log_mel_of_the_clips_that_are_left(small, root):
     for name, split in load(small).splits.items():
         shards = split.features(FRONT_END)
-        assert shards.shape == (len(split), FRONT_END.frames, 64) and shards[:].dtype == np.float16
+        assert shards.shape == (len(split), FRONT_END.frames, 32) and shards[:].dtype == np.float16
         assert len(shards.paths) > 1 or len(split) <= 2
         for i, clip in enumerate(split.clips):
             waveform = split.waveform(i)

@@ -143,6 +143,7 @@ def test_two_equal_teachers_are_one_that_averages_and_smoothing_is_one_that_know
     assert torch.equal(method.smoothed_labels(y, 0.0), y)
 
 
+SIZED = "laptop", "evidence"
 NO_MIX = [[], [1.0], [0.3, 0.3], [0.6, 0.6], [1.2, -0.2], [-0.1, 1.1], [0.3, 0.4, 0.3]]
 
 
@@ -174,11 +175,34 @@ def test_the_target_mixes_the_annotated_labels_never_an_earlier_target(tmp_path)
     assert np.allclose(method.target({"smoothing": 0.2}, y, []), 0.8 * y + 0.1)
 
 
-def test_a_run_keeps_weights_that_give_its_outputs_again(cache):
-    stages = method.cascade(spec(), [0.3])
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_the_terms_of_a_stage_s_loss_are_each_opinion_s_own(case, alpha):
+    p, y, y_hat = case
+    teachers = [y_hat**k for k in range(1, len(alpha))]
+    y_bar = mixed_target(y, teachers, alpha)
+    found = method.loss_terms(p, torch.stack([y_bar, y], 1), alpha[0])
+    equal(found["loss"].item(), mean(l, p, y_bar))
+    if not teachers:
+        assert found.keys() == {"loss"}
+        return
+    equal(found["labels"].item(), alpha[0] * mean(l, p, y))
+    taught = (a * mean(l, p, t) for a, t in zip(alpha[1:], teachers, strict=True))
+    equal(found["teacher"].item(), sum(taught))
+
+
+def test_a_run_keeps_its_best_epoch_s_weights_and_its_terms_curves(cache):
+    stages = method.cascade(spec(epochs=6), [0.3])
     base, student = (record["scores"] for record in runs.train([(s, 0) for s in stages]))
+    names = {"loss", "labels", "teacher", "labels'", "teacher'", "validation"}
+    assert student["curves"].keys() == names and base["curves"].keys() == {"loss", "validation"}
+    for scores in (base, student):
+        validation = scores["curves"]["validation"]
+        assert len(validation) == 6 and scores["best_epoch"] == 1 + np.argmax(validation)
+        assert scores["validation_map_noisy"] == pytest.approx(max(validation), abs=1e-4)
+    total = np.add(student["curves"]["labels"], student["curves"]["teacher"])
+    assert total == pytest.approx(student["curves"]["loss"], abs=1e-3)
     home, corpus = runs.folder(stages[0], 0), corpora.load(spec()["corpus"], 0)
-    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_50ms"])[:])
+    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_40ms"])[:])
     _, again = training.predict(nets.trained(spec(), len(corpus.labels), home), x)
     assert np.load(home / "test.npy") == pytest.approx(again, abs=1e-3)
     # a student's target lies between the labels and what its teacher said
@@ -186,6 +210,7 @@ def test_a_run_keeps_weights_that_give_its_outputs_again(cache):
     # classes without positives are skipped and counted
     absent = int((corpus["test"].clip_labels.sum(0) == 0).sum())
     assert absent and base["skipped_noisy"] == absent
+    assert base["train_positives"] == corpus["train"].clip_labels.sum(0).min()
     assert sum(ap is None for ap in base["ap_noisy"]) == absent
     assert len(base["ap_noisy"]) == len(corpus.labels) == 60
 
@@ -203,13 +228,20 @@ def test_what_a_teacher_knows_of_missing_labels():
 
 
 def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
-    systems = paper.systems(parameters.chosen("secost", "smoke"))
-    for profile in ("laptop", "evidence"):
-        for names in paper.artefacts(profile).values():
-            assert set(names) <= set(systems)
-    assert set(paper.PUBLISHED["single"]) <= set(systems)
+    p = parameters.chosen("secost", "evidence")
+    systems, beside = paper.systems(p), set(paper.PUBLISHED["beside"])
+    every = {profile: paper.artefacts(profile) for profile in ("laptop", "evidence")}
+    shown = {profile: set().union(*found.values()) for profile, found in every.items()}
+    assert shown["evidence"] == set(systems) and shown["laptop"] == shown["evidence"] - beside
     assert systems["fixed_1"] == systems["alpha_0.3"] == systems["variable_1"]
     assert systems["noise_1_0"] == systems["base"] != systems["noise_0_0"]
+    assert [paper.replicates("base_long", p, n) for n in (1, 6)] == [1, 3]
+    assert paper.replicates("noise_1.5_1", p, 6) == paper.replicates("base", p, 6) == 6
+
+
+def test_laptop_is_evidence_s_first_replicate():
+    both = [parameters.chosen("secost", x) | {"profile": "", "replicates": 1} for x in SIZED]
+    assert both[0] == both[1]
 
 
 def test_the_compute_matched_base_takes_the_cascade_s_steps():

@@ -45,12 +45,14 @@ def test_width_scales_filters_but_leaves_eight():
         assert filters == [*expected, 7]
 
 
-@pytest.mark.parametrize("pool", ["average", "max"])
-def test_receptive_field_by_perturbing_frames(pool):
-    net = WelsNet(7, 0.125, pool=pool).eval().double()
+@pytest.mark.parametrize(("pool", "first"), [("average", 4), ("max", 4), ("max", 2), ("max", 1)])
+def test_receptive_field_by_perturbing_frames(pool, first):
+    net = WelsNet(7, 0.125, pool=pool, first_pool=first).eval().double()
     k, frames = 2, 256
     # densely where the field should begin and end, now and then between
-    tried = torch.tensor([*range(14), *range(14, 208, 12), *range(208, 232), 255])
+    tried = torch.tensor([*range(40), *range(40, 208, 12), *range(208, 232), 255])
+    if first < 4:
+        tried = torch.arange(144)
     x = torch.randn(1, frames, 64, dtype=torch.double)
     perturbed = x.repeat(len(tried), 1, 1)
     noise = torch.randn(len(tried), 64, dtype=torch.double)
@@ -59,11 +61,11 @@ def test_receptive_field_by_perturbing_frames(pool):
         before = net(x)[0][0, k]
         after = torch.cat([net(piece)[0][:, k] for piece in perturbed.split(32)])
     reached = tried[(after != before).any(1)]
-    first, last = reached[0].item(), reached[-1].item()
-    assert last - first + 1 == net.receptive_field == 212
-    assert reached.tolist() == [f for f in tried.tolist() if first <= f <= last]
+    begin, last = reached[0].item(), reached[-1].item()
+    assert last - begin + 1 == net.receptive_field == {4: 212, 2: 108, 1: 56}[first]
+    assert reached.tolist() == [f for f in tried.tolist() if begin <= f <= last]
     centre = net.segment_times(k + 1, FRONT_ENDS["secost"])[k]
-    assert (first + last) / 2 / 100 == pytest.approx(float(centre))
+    assert (begin + last) / 2 / 100 == pytest.approx(float(centre))
 
 
 def test_a_clip_is_the_mean_of_its_segments_and_their_times_are_centres():
@@ -74,7 +76,7 @@ def test_a_clip_is_the_mean_of_its_segments_and_their_times_are_centres():
     torch.testing.assert_close(times.diff(), torch.full((28,), 0.32))
     assert float(times[0]) == pytest.approx(0.475)
     assert net.frames_per_second(FRONT_ENDS["secost"]) == pytest.approx(1 / 0.32)
-    assert net.frames_per_second(FRONT_ENDS["secost_50ms"]) == pytest.approx(1 / 1.6)
+    assert net.frames_per_second(FRONT_ENDS["secost_40ms"]) == pytest.approx(1 / 1.28)
 
 
 def test_saturated_probabilities_keep_the_loss_and_gradients_finite():

@@ -18,7 +18,7 @@ def event(name, subtype, seconds=2.0, source=0, take=0, rate=16_000):
 
 def colour(x):
     """Mean log-mel of an event in faint white noise, 15 dB below it: (64,)."""
-    front_end = FRONT_ENDS["secost_50ms"]
+    front_end = FRONT_ENDS["secost_40ms"]
     x = x + 0.18 * np.random.default_rng(len(x)).standard_normal(len(x))
     return log_mel(0.1 * x, front_end)[: len(x) // front_end.hop].astype(float).mean(0)
 

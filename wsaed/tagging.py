@@ -67,9 +67,13 @@ def missing_positive_auc(split: Split, outputs: np.ndarray) -> float:
 
 
 def training_quality(corpus: Corpus, outputs: np.ndarray, target: np.ndarray) -> dict:
-    """How far a net memorised its labels, and what its target and outputs know of the truth."""
+    """How far a net memorised its labels, and what its target and outputs know of the truth.
+
+    "train_positives": the annotated clips of the label that has fewest.
+    """
     split = corpus["train"]
     scores = {"train_map_noisy": map_of(split.clip_labels, outputs)}
+    scores["train_positives"] = int(np.min(split.clip_labels.sum(0)))
     if split.clean_labels is not None:
         for name, given in (("train", outputs), ("target", target)):
             scores[f"{name}_map_clean"] = map_of(split.clean_labels, given)

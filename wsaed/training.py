@@ -173,16 +173,18 @@ def run(plain, losses, batches, spec: dict, replicate: int, folder: Path, tell, 
 
 
 def tagger(net, loss: Callable, features, target, spec: dict, replicate: int, *where, **options):
-    """`run` of a net whose clip probabilities learn the target (clips, classes) by ``loss``.
+    """`run` of a net whose clip probabilities learn the target (clips, ...) by ``loss``.
 
-    features: as `resident` gives them; where: the run's folder and ``tell``; options: of `fit`.
+    loss(p, target's rows) gives the loss, or a dict of it and its terms. features: as `resident`
+    gives them; where: the run's folder and ``tell``; options: of `fit`.
     """
 
     def losses(net, batch):
         x, rows = batch
         with precision():
             p = net(x)[1].float()
-        return {"loss": loss(p, target[rows])}
+        found = loss(p, target[rows])
+        return found if isinstance(found, dict) else {"loss": found}
 
     def batches(epoch):
         rows = shuffled(len(target), spec["budget"]["batch_size"], replicate, epoch)

@@ -17,9 +17,9 @@ audio is there, so replicates differ in initialisation and order alone. Test and
 ``events`` where the strong lists are there, with None for a clip that they leave out.
 
 The full lists have 2,084,320 segments (published downloads hold about 94 % of them). Computed, as
-clips x frames x mels x 2 bytes: 267 GB of features at 10 ms hop and 64 mels, 53 GB at 50 ms; and
-1.1 GB of labels (uint8, a quarter of float32's memory). Extrapolated from the processor time of 55
-ten-second stereo clips at 44.1 kHz on one busy server core, 17 s per 1,000 clips of WAV, 20 s of
+clips x frames x mels x 2 bytes: 267 GB of features at 10 ms hop and 64 mels, 33 GB at 40 ms and 32;
+and 1.1 GB of labels (uint8, a quarter of float32's memory). Extrapolated from the processor time of
+55 ten-second stereo clips at 44.1 kHz on one busy server core, 17 s per 1,000 clips of WAV, 20 s of
 FLAC, 33 s of Ogg: 10, 11 and 19 hours of one core at 10 ms hop, divided by the cores as long as the
 disk keeps up (WAV: 3.7 TB to read). On synthetic lists of that size, reading them and drawing the
 splits takes some 45 s and 3 GB of memory at its peak, in every process; looking through the folder

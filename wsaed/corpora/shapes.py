@@ -24,16 +24,17 @@ def ontology(sounds: Sounds, spec: dict, split: str) -> dict:
     """Units and weights of AudioSet's shape.
 
     The rank of a class in the long tail is fixed by its name, so that a class is as rare in
-    every replicate. With sub-types the r-th class has a share of 1/r, split four to one, which
-    spans two decades over 20 classes; a flat list falls geometrically.
+    every replicate. With sub-types the r-th class has a share of r^-tail, split two to one, which
+    spans ``span`` from the first class to the last one's rarer sub-type; a flat list falls
+    geometrically.
     """
     span, units, weights = spec["span"], {}, []
     ranks = {name: rank for rank, name in enumerate(order(sounds.classes, "rank"))}
-    tail = np.log(span / 5) / np.log(len(ranks))
+    tail = np.log(span / 3) / np.log(len(ranks))
     weights = {}
     for name, rank in ((name, ranks[name]) for name in sounds.classes):
         if sounds.subtypes[name]:
-            for t, share in enumerate((0.8, 0.2) if rank % 2 else (0.2, 0.8)):
+            for t, share in enumerate((2 / 3, 1 / 3) if rank % 2 else (1 / 3, 2 / 3)):
                 weights[name, t] = share * (rank + 1) ** -tail
         else:
             weights[name, None] = span ** -(rank / (len(ranks) - 1))

@@ -6,6 +6,7 @@ y_hat a teacher's output, y_bar the target; all are (clips, classes) in [0, 1].
 Notebook: secost/method.ipynb derives the equations.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,17 @@ def loss_by_mistakes(p: torch.Tensor, y: torch.Tensor, y_hat: torch.Tensor, alph
     return binary_cross_entropy(p, y) + (1 - alpha) * added.mean()
 
 
+def loss_terms(p: torch.Tensor, given: torch.Tensor, share: float) -> dict[str, torch.Tensor]:
+    """The loss of a stage, and the terms whose sum it is, since equation 1 is linear in its y.
+
+    given: (clips, 2, classes), the target y_bar and the labels y; share: the labels' alpha.
+    "labels" is alpha L(p, y), "teacher" the rest; a base, whose share is 1, has no terms.
+    """
+    y_bar, y = given.unbind(1)
+    loss, labels = binary_cross_entropy(p, y_bar), share * binary_cross_entropy(p, y)
+    return {"loss": loss} | ({"labels": labels, "teacher": loss - labels} if share < 1 else {})
+
+
 def smoothed_labels(y: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Label smoothing, a control: (1 - epsilon) y + epsilon / 2, without any teacher."""
     return (1 - epsilon) * y + epsilon / 2
@@ -104,21 +116,30 @@ def target(spec: dict, y: np.ndarray, teachers: list[Path]) -> np.ndarray:
 def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Algorithm 1, line 4: train one stage into ``folder`` (weights, outputs on every split).
 
-    Gives its scores. ``teachers`` are the folders of the finished runs that it learns from.
+    What is kept is the epoch whose mAP on the validation clips' annotated labels is best. Gives
+    its scores. ``teachers`` are the folders of the finished runs that it learns from.
     """
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     features = {name: training.resident(s.features(front_end)) for name, s in corpus.splits.items()}
-    y_bar = target(spec, corpus["train"].clip_labels, teachers)
+    y, heard = (corpus[name].clip_labels for name in ("train", "validation"))
+    y_bar = target(spec, y, teachers)
     net = nets.initialised(spec, len(corpus.labels), replicate, features["train"])
-    learned = features["train"], training.on_device(y_bar)
-    scores = training.tagger(net, binary_cross_entropy, *learned, spec, replicate, folder, tell)
+    given = torch.stack([training.on_device(v) for v in (y_bar, np.asarray(y, y_bar.dtype))], 1)
+    share = spec["alpha"][0] if teachers else 1.0
+    loss, where = partial(loss_terms, share=share), (spec, replicate, folder, tell)
+
+    def validate() -> float:
+        return tagging.map_of(heard, training.predict(net, features["validation"])[1])
+
+    options = {"validate": validate, "trunk": net}
+    scores = training.tagger(net, loss, features["train"], given, *where, **options)
     outputs = {name: training.predict(net, features[name])[1] for name in corpus.splits}
     for name, p in outputs.items():  # half precision ties scores, which only a target may do
         np.save(folder / f"{name}.npy", p.astype(np.float16) if name == "train" else p)
     nets.save(net, folder)
     scores |= _scores(corpus, outputs, replicate)
     scores |= tagging.training_quality(corpus, outputs["train"], y_bar)
-    if spec.get("localize") and corpus["test"].events is not None:
+    if hasattr(net, "segment_times") and corpus["test"].events is not None:
         scores |= localization(net, corpus, features["test"], front_end)
     return scores
 

@@ -24,17 +24,20 @@ class WelsNet(LogMelNet):
 
     A segment is a window of 3 steps of 32 frames (0.96 s at a 10 ms hop, one every 0.32 s); what
     one output depends on is wider, `receptive_field` frames, because the 3x3 convolutions
-    reach over the window's ends.
+    reach over the window's ends. ``first_pool``, 4 in table 1, is how many frames B1's pool
+    takes together: 2 halves all of these, for a coarser hop.
     """
 
-    frames_per_step = 32
-    receptive_field = 212
-    shortest = 96  # K = 1
+    Pool = Literal["max", "average"]
 
-    def __init__(self, classes: int, width=1.0, mels=64, pool: Literal["max", "average"] = "max"):
+    def __init__(self, classes: int, width=1.0, mels=64, pool: Pool = "max", first_pool=4):
         super().__init__(mels)
+        self.frames_per_step = 8 * first_pool
+        self.shortest = 3 * self.frames_per_step  # K = 1
+        self.receptive_field = 52 * first_pool + 4
         Pool, channels = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}[pool], 1
-        for i, (F, size) in enumerate([(64, 4), (128, 2), (256, 2), (512, 2)], start=1):
+        pools = [(first_pool, 4), (2, 2), (2, 2), (2, 2)]
+        for i, (F, size) in enumerate(zip((64, 128, 256, 512), pools, strict=True), start=1):
             F = scaled(F, width)
             convs = convolution(channels, F, 3), convolution(F, F, 3)
             setattr(self, f"B{i}", nn.Sequential(*convs, Pool(size)))
@@ -99,5 +102,5 @@ def _text(part: nn.Module) -> str:
         kernel, F = _size(part.kernel_size), part.out_channels
         return f"{kernel} conv, F: {F}, P: {part.padding[0]}, S: {part.stride[0]}"
     if isinstance(part, nn.MaxPool2d | nn.AvgPool2d):
-        return f"{part.kernel_size}×{part.kernel_size} pool, S: {part.stride}"
+        return f"{_size(part.kernel_size)} pool, S: {_size(dict.fromkeys(part.stride))}"
     return {nn.BatchNorm2d: "BN", nn.ReLU: "ReLU", nn.Sigmoid: "sigmoid"}[type(part)]

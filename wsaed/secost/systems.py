@@ -16,9 +16,10 @@ PUBLISHED = table("secost/published.yaml")
 LEARNING_RATE = 3e-3  # Adam, one cycle, narrow nets; the paper's width takes PANNs' rate
 FULL_WIDTH_RATE = 1e-3
 
-# What calibration may look at: the baselines, their training clips, their scores
-BASELINES, TRAINING_SPLITS = ("base",), ("train",)
-CALIBRATED = ("map_noisy", "map_clean", "mauc_noisy", "train_map_noisy", "train_missing_auc")
+# What calibration may look at: the baselines and their scores
+BASELINES = ("base", *PUBLISHED["rivals"])
+CALIBRATED = ("map_noisy", "map_clean", "mauc_noisy")
+CALIBRATED += ("train_map_noisy", "train_map_clean", "train_missing_auc", "train_positives")
 
 
 def base_spec(p: dict, **corpus) -> dict:
@@ -27,10 +28,10 @@ def base_spec(p: dict, **corpus) -> dict:
     corpus |= embedded("ontology") if made else {"front_end": p["front_end"]}
     sizes = {split: p[f"{split}_clips"] for split in ("train", "validation", "test")}
     rate = LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE
-    mels = FRONT_ENDS[p["front_end"]].mels
+    net = {"name": "secost.net:WelsNet", "width": p["width"], "first_pool": p["first_pool"]}
     return {
         "method": "secost.method:train",
-        "net": {"name": "secost.net:WelsNet", "width": p["width"], "mels": mels},
+        "net": net | {"mels": FRONT_ENDS[p["front_end"]].mels},
         "corpus": {"name": p["corpus"]} | sizes | corpus,
         "front_end": p["front_end"],
         "budget": {key: p[key] for key in ("epochs", "batch_size")} | {"learning_rate": rate},
@@ -52,9 +53,8 @@ def systems(p: dict) -> dict[str, dict]:
     found["ensemble"] = averaged | {"teachers": [base, again]}
     found["base_long"] = base | {"budget": base["budget"] | {"epochs": 5 * p["epochs"]}}
     found["smoothed"] = base | {"smoothing": 0.1}
-    found |= {name: base | {"net": base["net"] | net} for name, net in PUBLISHED["rivals"].items()}
-    fine = {"front_end": "secost", "net": base["net"] | {"mels": FRONT_ENDS["secost"].mels}}
-    found["base_10ms"] = base | fine | {"localize": True}
+    sizes = {key: base["net"][key] for key in ("width", "mels")}
+    found |= {name: base | {"net": sizes | net} for name, net in PUBLISHED["rivals"].items()}
     if p["corpus"] == "soundscapes":
         for level in PUBLISHED["noise_levels"]:
             noisy = base if level == 1 else base_spec(p, noise=level)
@@ -63,14 +63,12 @@ def systems(p: dict) -> dict[str, dict]:
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets."""
-    lone = system in PUBLISHED["single"] or system.startswith("noise_")
-    return 1 if wanted <= 3 and lone else wanted
+    """How many of a profile's replicates a system gets: three at most where no claim needs it."""
+    return min(wanted, 3) if system in PUBLISHED["three"] else wanted
 
 
 def artefacts(profile: str) -> dict[str, list[str]]:
-    """The systems that each table or figure compares; two levels of noise in small profiles."""
-    levels = PUBLISHED["noise_levels"][:: 2 if profile in ("smoke", "laptop") else 1]
-    noisy = [f"noise_{level:g}_{s}" for level in levels for s in (0, 1)]
+    """The systems that each table or figure compares; small profiles train no ``beside`` ones."""
     found = PUBLISHED["artefacts"] | {"table_2": [*PUBLISHED["names"]]}
-    return found | {"figure_4": found["figure_4"] + noisy}
+    left = PUBLISHED["beside"] if profile in ("smoke", "laptop") else []
+    return {name: [x for x in systems if x not in left] for name, systems in found.items()}
