@@ -20,8 +20,7 @@ KD, AD, ITERATIONS = (PUBLISHED["chains"]["b"][key] for key in ("kd", "ad", "ite
 # (results/calibration/mixed_tsd.csv). The students' rates differ by profile: params/.
 PRETRAINING = 1e-3  # Adam's learning rate, the conditional network
 SNR = [10, 30]  # dB above the background, the embedded corpus
-# What calibration may look at: the baselines, their training clips, their scores
-TRAINING_SPLITS = TRAINING
+# What calibration may look at: the baselines and their scores
 BASELINES = ("ss", "ws", "b_source", "a_source")
 CALIBRATED = ("event_f1", "event_f1_tuned", "segment_f1", "event_f1_paper")
 ERRORS = {  # figure 1 (c): system -> how its frame labels are spoilt
@@ -29,8 +28,6 @@ ERRORS = {  # figure 1 (c): system -> how its frame labels are spoilt
     for kind, rates in PUBLISHED["errors"].items()
     for rate in rates
 }
-# evidence's alone: errors that have a shape, the released sign, neither of table 2's parts
-SHAPED = {system for system, how in ERRORS.items() if how["kind"] != "flip"}
 
 
 def base_spec(p: dict) -> dict:
@@ -97,21 +94,16 @@ def systems(p: dict) -> dict[str, dict]:
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets: of errors that have a shape, three do."""
-    return min(wanted, 3) if system in SHAPED else wanted
+    """How many of a profile's replicates a system gets: three at most where no claim needs more."""
+    return min(wanted, 3) if system in PUBLISHED["three"] else wanted
 
 
 def artefacts(profile: str) -> dict[str, list[str]]:
-    """The systems that each table or figure compares.
+    """The systems that each table or figure compares; small profiles train the headlines.
 
-    Evidence has more: controls of ours, and all errors of the labels. On real corpora figure
-    1 (c) is left out: its labels would have to be spoilt.
+    On real corpora figure 1 (c) is left out: its labels would have to be spoilt.
     """
-    found = {name: list(systems) for name, systems in PUBLISHED["artefacts"].items()}
-    if profile != "paper":
-        found["figure_1"] += ["flip_0.3"]
-    if profile == "evidence":
-        for name, more in PUBLISHED["evidence"].items():
-            found[name] += more
-        found["figure_1"] += [system for system in ERRORS if system not in found["figure_1"]]
-    return found
+    left = {*PUBLISHED["beside"], *PUBLISHED["three"]} if profile in ("smoke", "laptop") else set()
+    left |= {*ERRORS} if profile == "paper" else set()
+    every = PUBLISHED["artefacts"].items()
+    return {name: [system for system in systems if system not in left] for name, systems in every}
