@@ -539,8 +539,8 @@ def test_algorithm_1_from_end_to_end(corpus, tagger, tmp_path):
         done.append((spec, folder))
         terms = {spec["labels"], *(t for k, t in (("kd", "kd"), ("ad", "domain")) if spec[k])}
         both = terms | {f"{term}'" for term in terms}  # and its gradient on the trunk
-        assert set(rows[0]) == {"epoch", "loss", "validation", *both}, name
-        assert found["curves"].keys() == rows[0].keys() - {"epoch"}
+        assert found["curves"].keys() == {"loss", "validation", *both}, name
+        assert found["curves"].keys() == rows[0].keys() - {"epoch", "steps"}
         assert np.isfinite([*found["curves"].values()]).all() and min(rows[0][k] for k in both) > 0
         assert 0 <= found["event_f1"] <= 1 and 0 <= found["event_f1_paper"] <= 1
         assert found.get("silent_error_balanced") == (0.5 if name in ("w_1", "w_2") else None)
@@ -595,7 +595,7 @@ def test_scoring_takes_unheard_references_and_needs_no_truth(corpus, tagger, tmp
     seen = {}
     monkeypatch.setattr(scores, "score", lambda c, outputs, *_: seen.update(outputs) or {})
     found = trained(W, tmp_path / "w", [tagger])
-    assert set(found) == {"curves", "best_epoch"}
+    assert set(found) == {"curves", "best_epoch", "steps"}
     data, net = data_of(corpus, tagger, W), nets.trained(W, len(LABELS), tmp_path / "w")
     for name in ("validation", "test"):
         part = corpus[name]

@@ -18,7 +18,7 @@ KD, AD, ITERATIONS = (PUBLISHED["chains"]["b"][key] for key in ("kd", "ad", "ite
 
 # Frozen on baselines alone, on corpus seeds that no result uses
 # (results/calibration/mixed_tsd.csv). The students' rates differ by profile: params/.
-PRETRAINING = 1e-3  # Adam's learning rate, the conditional network
+PRETRAINING = 3e-3  # Adam's learning rate, the conditional network
 SNR = [10, 30]  # dB above the background, the embedded corpus
 # What calibration may look at: the baselines and their scores
 BASELINES = ("ss", "ws", "b_source", "a_source")
@@ -64,7 +64,8 @@ def pretrained(p: dict) -> dict:
     many = p["pretrain_clips"]
     corpus = {"name": "soundscapes", "shape": "ontology", "bank": None, "snr": SNR, "noise": 0}
     corpus |= {"span": 5, "train": many, "validation": -(-many // 8), "test": 0}
-    net = {"name": "tsd.conditional:Conditional", "width": p["width"] / 2, "mels": p["mels"]}
+    net = {"name": "tsd.conditional:Conditional", "width": p["width"] / 2}
+    net |= {key: p[key] for key in ("mels", "dropout")}
     budget = {"epochs": p["pretrain_epochs"], "batch_size": 16, "learning_rate": PRETRAINING}
     spec = {"method": "tsd.conditional:train", "front_end": p["front_end"], "net": net}
     return spec | {"corpus": corpus, "budget": budget, "draw": 0}
