@@ -123,7 +123,7 @@ class Student(nn.Module):
 def student(base: dict, data: str, labels: str, start=None, guide=None, **more) -> dict:
     """The spec of one student: ``base`` trained on the ``labels`` of the split ``data``.
 
-    base: method, net, corpus, front_end, budget, draw, and the conditional network's spec as its
+    base: method, net, corpus, front_end, budget, draw, and the references' embeddings' spec as its
     only teacher. start: the spec of the student whose weights this one begins with; guide: of the
     one whose features (labels "weak") or outputs (labels "pseudo") it learns from. more: ``kd``,
     the weight of equation 5; ``ad``, lambda_d of equation 9, below 0 with the released code's sign;
