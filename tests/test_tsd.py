@@ -10,9 +10,11 @@ import torch
 from conftest import bits, ends_the_same, made_events, made_split, refused
 from safetensors.torch import load_file
 
-from wsaed import corpora, nets, parameters, runs, scoring, training
-from wsaed.corpora import Corpus, Event, Split
+from wsaed import corpora, nets, parameters, runs, scoring, tagging, training
+from wsaed.corpora import Corpus, Event, Split, shapes
 from wsaed.corpora.pairs import Pairs, halves, pairs
+from wsaed.corpora.soundscapes import complete
+from wsaed.corpora.sources import Sounds
 from wsaed.features import FRONT_ENDS
 from wsaed.tsd import conditional, method, scores
 from wsaed.tsd import systems as paper
@@ -22,12 +24,15 @@ TSD = FRONT_ENDS["tsd_40ms"]
 LABELS = ("Alarm", "Bell", "Cat", "Dog", "Saw", "Speech")
 ROLES = {"base_a": (0, 1), "base_b": (2, 3), "novel": (3, 4, 5)}
 SIZES = {"base_a": 8, "base_b": 8, "novel": 10, "validation": 6, "test": 10, "references": 24}
+SIZES["train"] = 12  # of the conditional network
 NARROW = {"width": 0.05, "mels": 32, "dropout": 0.5}
 BUDGET = {"epochs": 2, "batch_size": 4, "learning_rate": 2e-3}
 SHARED = {"corpus": {}, "front_end": "tsd_40ms", "budget": BUDGET, "draw": 0}
 TAGGER = {"method": "tsd.conditional:train", **SHARED}
 TAGGER["net"] = {"name": "tsd.conditional:Conditional", **NARROW}
-BASE = {"method": "tsd.method:train", "teachers": [TAGGER], **SHARED}
+EMBED = {"method": "tsd.conditional:embed", "corpus": {}, "front_end": "tsd_40ms"}
+EMBED["teachers"] = [TAGGER]
+BASE = {"method": "tsd.method:train", "teachers": [EMBED], **SHARED}
 BASE["net"] = {"name": "tsd.nets:DetectionNet", **NARROW}
 
 
@@ -58,7 +63,7 @@ def corpus(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tagger(tmp_path):
-    """A finished conditional network's folder: its embeddings tell the classes apart."""
+    """A folder of embeddings that tell the classes apart."""
     folder = tmp_path / "tagger"
     folder.mkdir()
     e = np.random.default_rng(0).random((SIZES["references"], 128)).astype(np.float32) / 5
@@ -273,14 +278,14 @@ f_3 f_2 w_3 novel pseudo 0 0 2e-4"""
 
 
 def test_algorithm_1_names_each_student_its_start_and_its_guide():
-    found = algorithm_1(BASE, "base_b", 5.0, 0.2, 3)
+    found = algorithm_1(BASE, "base_b", 5.0, 0.2, 3, learning_rate=2e-4)
     for (name, spec), line in zip(found.items(), STUDENTS.splitlines()[1:], strict=True):
         method.check(spec)
         wanted, *others, data, labels, kd, ad, rate = line.split()
         rows = [spec["start"], spec["guide"]]
         taken = [None if row is None else spec["teachers"][row] for row in rows]
         assert (name, taken) == (wanted, [found.get(other) for other in others])
-        assert spec["teachers"][0] == TAGGER
+        assert spec["teachers"][0] == EMBED
         assert (spec["data"], spec["labels"]) == (data, labels)
         assert (spec["kd"], spec["ad"]) == (float(kd), float(ad))
         assert spec["budget"] == BUDGET | {"learning_rate": pytest.approx(float(rate))}
@@ -296,7 +301,7 @@ def test_algorithm_1_without_one_of_its_parts():
     assert plain["f_2"]["teachers"][plain["f_2"]["guide"]] == plain["w_2"]
     again = algorithm_1(BASE, "base_a", 5.0, 0, 1, epochs=7)
     assert all(spec["ad"] == 0 for spec in again.values())
-    assert again["w_1"]["budget"] == {"epochs": 7, "batch_size": 4, "learning_rate": 2e-4}
+    assert again["w_1"]["budget"] == BUDGET | {"epochs": 7}
     assert again["w_source"]["budget"] == BUDGET
 
 
@@ -337,15 +342,35 @@ def test_the_papers_tables_agree_and_its_systems_are_what_they_say(monkeypatch):
     for profile in ("smoke", "laptop", "evidence", "paper"):
         wanted = {name for names in paper.artefacts(profile).values() for name in names}
         assert wanted <= found.keys() and ("flip_0.2" in wanted) == (profile == "evidence")
-        assert ("flip_0.1" in wanted) == (profile != "paper")
-    chain = found["b_f_3"], *found["b_f_3"]["teachers"]
-    assert chain[1]["panns"] == "panns.pth" and chain[1]["front_end"] == "panns"
-    eight = 2 * p["epochs"] + 6 * p["retrain_epochs"]
-    assert found["ws_long"]["budget"]["epochs"] == eight
+        assert ("flip_0.3" in wanted) == (profile != "paper")
+    teacher = found["b_f_3"]["teachers"][0]
+    assert teacher["panns"] == "panns.pth" and teacher["front_end"] == "panns"
+    assert "teachers" not in teacher and found["embedding"] == teacher
+    rates = [found[name]["budget"]["learning_rate"] for name in ("ss", "b_f_source", "b_w_1")]
+    assert rates == [p["learning_rate"], p["learning_rate"], p["retrain_rate"]]
     assert not found["b_none_w_1"]["kd"] and not found["b_none_w_1"]["ad"]
-    wished = [paper.replicates("ws_long", p, n) for n in (3, 10)]
-    assert wished == [1, 10] and paper.replicates("ss", p, 3) == 3
+    for name in ("b", "b_ad"):  # the same but for the adversarial loss's sign
+        ours = found[name.replace("b", "b_released") + "_f_source"]
+        assert ours | {"ad": -ours["ad"]} == found[f"{name}_f_source"] and ours["ad"] < 0
+    for system, many in {"ss": 6, "flip_0.3": 6, "drop_0.1": 3}.items():
+        assert [paper.replicates(system, p, n) for n in (1, 6)] == [1, many]
     assert "flip_0.1" not in paper.systems(p | {"corpus": "target_sound"})
+
+
+def test_the_conditional_network_s_clips_share_no_source_with_the_experiment(monkeypatch):
+    monkeypatch.delenv("PANNS", raising=False)
+    monkeypatch.setenv("BANK", "/somewhere/sounds")
+    spec = paper.systems(parameters.chosen("mixed_tsd", "smoke"))["ss"]
+    (pretraining,) = spec["teachers"][0]["teachers"]
+    learned, used = complete(pretraining["corpus"]), complete(spec["corpus"])
+    assert learned["bank"] is None and used["bank"] == "sounds"
+    assert learned["train"] and not used["train"] and not learned["noise"]
+    sounds = Sounds(0)
+    of = shapes.ontology(sounds, learned, "train")
+    assert {name for name, _ in of["units"]} == set(sounds.classes)
+    first = dict(zip(of["units"], of["first"], strict=True))
+    shares = [sum(w for (c, _), w in first.items() if c == name) for name in sounds.classes]
+    assert np.allclose(shares, shares[0])  # no class is rare
 
 
 # Scores
@@ -416,6 +441,8 @@ def test_scores_of_an_oracle_and_of_what_costs_nothing(corpus):
     metrics = ("event_f1", "event_f1_paper", "event_f1_tuned", "segment_f1")
     assert [best[m] for m in metrics] == pytest.approx([1, 1, 1, 1], abs=0.02)
     assert best["event_f1_validation"] == 1
+    p = answers(corpus, [0] * 6, [0.4] * 5 + [1])["validation"]
+    assert scores.validation_f1(corpus, p, 10.0) == pytest.approx(1 / 3)  # cut at 0.5
     assert best["event_f1_class"] == [None, None, None, 1, 1, 1]
     assert len(best["segment_f1_resampled"]) == 50 and min(best["event_f1_resampled"]) == 1
     spec = {"corpus": {}, "front_end": "tsd_40ms"}
@@ -456,65 +483,96 @@ def test_prediction_asks_every_pair_once_whatever_the_batch_and_stretches_time(c
 
 
 def test_the_conditional_network_trains_and_embeds_all_references(corpus, tmp_path):
-    found = conditional.train(TAGGER, 0, tmp_path, [], lambda row: None)
-    e = np.load(tmp_path / "embeddings.npy")
+    tagger, folder = tmp_path / "tagger", tmp_path / "embedded"
+    tagger.mkdir(), folder.mkdir()
+    found = conditional.train(TAGGER, 0, tagger, [], lambda row: None)
+    seen = found["curves"]["validation"]
+    assert len(seen) == 2 and seen[found["best_epoch"] - 1] == max(seen)
+    told = conditional.embed(EMBED, 0, folder, [tagger], None)
+    e = np.load(folder / "embeddings.npy")
     assert e.shape == (24, 128) and e.dtype == np.float32 and np.isfinite(e).all()
-    net = nets.trained(TAGGER, len(LABELS), tmp_path)
-    x = torch.from_numpy(corpus["references"].features(TSD)[:]).float()
+    net, part = nets.trained(TAGGER, len(LABELS), tagger), corpus["references"]
+    x = torch.from_numpy(part.features(TSD)[:]).float()
     with torch.no_grad():
         assert np.allclose(e, net.embedding(x), atol=1e-5)
-    assert len(found["loss"]) == 2 and 0 < found["validation_map"] <= 1
-    features, labels = conditional.training_clips(corpus, TSD)
-    assert len(features) == len(labels) == 26 and labels[8:16, 2:4].sum() == labels[8:16].sum()
+    clips = training.predict(net, torch.from_numpy(corpus["validation"].features(TSD)[:]))[1]
+    mAP = tagging.map_of(corpus["validation"].clip_labels, clips)
+    assert mAP == pytest.approx(max(seen), abs=1e-3)  # the best epoch's weights are kept
+    assert told == {"reference_accuracy": conditional.reference_accuracy(e, part.clip_labels)}
+
+
+def test_an_embedding_s_accuracy_is_that_of_the_nearest_class_of_unheard_references():
+    labels = np.eye(3)[np.tile(np.arange(3), 4)]  # the first two of each class are for training
+    e, rng = np.zeros((12, 128), np.float32), np.random.default_rng(0)
+    e[:, :3] = labels
+    assert conditional.reference_accuracy(rng.uniform(1, 9, (12, 1)) * e, labels) == 1
+    e[6] = e[1]  # a reference for testing, of class 0, lies where class 1 does
+    assert conditional.reference_accuracy(e, labels) == pytest.approx(5 / 6)
+    near = [max(range(3), key=lambda k: e[i] @ (e[k] + e[k + 3])) for i in range(6, 12)]
+    assert np.mean([k == i % 3 for i, k in enumerate(near)]) == pytest.approx(5 / 6)
 
 
 def test_the_conditional_network_may_be_panns_as_it_is(corpus, tmp_path, monkeypatch):
-    spec = TAGGER | {"net": {"name": TAGGER["net"]["name"], "width": 0.02}}
-    spec |= {"panns": "panns.pth", "front_end": "panns"}
+    net = {"name": TAGGER["net"]["name"], "width": 0.02}
+    spec = EMBED | {"net": net, "panns": "panns.pth", "front_end": "panns", "teachers": []}
     given = nets.build(spec, 527).state_dict()
     model = {k: v for k, v in given.items() if k not in ("mean", "std")}
     torch.save({"model": model}, tmp_path / "panns.pth")
     monkeypatch.setenv("PANNS", str(tmp_path / "panns.pth"))
-    assert conditional.train(spec, 0, tmp_path, [], None) == {}
-    kept = load_file(tmp_path / "net.safetensors")
-    assert torch.equal(kept["conv_block1.conv1.weight"], model["conv_block1.conv1.weight"])
-    assert np.load(tmp_path / "embeddings.npy").shape == (24, 128)
+    assert set(conditional.embed(spec, 0, tmp_path, [], None)) == {"reference_accuracy"}
+    fresh = nets.build(spec, 4)
+    conditional.load_panns(tmp_path / "panns.pth", fresh)
+    x = torch.from_numpy(corpus["references"].features(FRONT_ENDS["panns"])[:])
+    e = np.load(tmp_path / "embeddings.npy")
+    assert e.shape == (24, 128) and np.allclose(e, conditional.embeddings(fresh, x), atol=1e-5)
     monkeypatch.setenv("PANNS", str(tmp_path / "other.pth"))
     with refused(r"must be the path of the file panns\.pth"):
-        conditional.train(spec, 0, tmp_path, [], None)
+        conditional.embed(spec, 0, tmp_path, [], None)
 
 
-def test_algorithm_1_from_end_to_end(corpus, tmp_path):
-    (tmp_path / "tagger").mkdir()
-    conditional.train(TAGGER, 0, tmp_path / "tagger", [], lambda row: None)
-    done = [(TAGGER, tmp_path / "tagger")]
+def test_algorithm_1_from_end_to_end(corpus, tagger, tmp_path):
+    done = [(EMBED, tagger)]
     for name, spec in algorithm_1(BASE, "base_b", 5.0, 0.2, 2).items():
         teachers = [next(f for s, f in done if s == t) for t in spec["teachers"]]
         rows, folder = [], tmp_path / name
         found = trained(spec, folder, teachers, rows.append)
         done.append((spec, folder))
         terms = {spec["labels"], *(t for k, t in (("kd", "kd"), ("ad", "domain")) if spec[k])}
-        assert set(rows[0]) == {"epoch", "loss", *terms}, name
-        assert len(found["loss"]) == 2 and np.isfinite(found["loss"]).all()
+        both = terms | {f"{term}'" for term in terms}  # and its gradient on the trunk
+        assert found["curves"].keys() == {"loss", "validation", *both}, name
+        assert found["curves"].keys() == rows[0].keys() - {"epoch", "steps"}
+        assert np.isfinite([*found["curves"].values()]).all() and min(rows[0][k] for k in both) > 0
         assert 0 <= found["event_f1"] <= 1 and 0 <= found["event_f1_paper"] <= 1
         assert found.get("silent_error_balanced") == (0.5 if name in ("w_1", "w_2") else None)
-        assert ("label_error" in found) == (name == "f_source")
+        first = name == "f_source"
+        assert ("label_error" in found) == ("domain_accuracy" in found) == first
         assert "discriminator" not in " ".join(load_file(folder / "net.safetensors"))
         json.dumps(found)
+
+
+def test_a_new_discriminator_tells_domains_that_the_trunk_tells_and_no_others():
+    net, rng = net_of(dropout=0.0).eval(), np.random.default_rng(0)
+    quiet, loud, more = (rng.normal(size=(60, 250, 32)).astype(np.float16) for _ in range(3))
+    loud[:, :, :16] += 3
+    assert method.domain_accuracy(net, (quiet, loud), 0) > 0.9
+    assert 0.3 < method.domain_accuracy(net, (quiet, more), 0) < 0.7
+    both = quiet, torch.from_numpy(loud[:20])  # as many of each
+    assert method.domain_accuracy(net, both, 0) > 0.8
 
 
 def test_the_embedded_corpus_carries_the_algorithm(tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE", str(tmp_path))
     sizes = dict.fromkeys(("base_a", "base_b", "novel", "validation", "test"), 4)
     own = {"corpus": {"name": "soundscapes", "shape": "targets", **sizes, "references": 2}}
-    base = BASE | own | {"teachers": [TAGGER | own]}
+    clips = {"name": "soundscapes", "train": 4, "validation": 4, "test": 0}
+    base = BASE | own | {"teachers": [EMBED | own | {"teachers": [TAGGER | {"corpus": clips}]}]}
     wanted = algorithm_1(base, "base_b", 5.0, 0.2, 1)
     waves = runs.waves([(spec, 0) for spec in wanted.values()])
-    assert [len(wave) for wave in waves] == [1, 1, 1, 1, 1]  # tagger, f, w, w, f
+    assert [len(wave) for wave in waves] == [1] * 6  # tagger, references, f, w, w, f
     for (spec, replicate), *_ in waves:
         found = runs.train_one(spec, replicate)["scores"]
     assert runs.load(wanted["f_1"], 0)["scores"] == found
-    assert np.isfinite(found["loss"]).all() and len(found["event_f1_class"]) == 20
+    assert np.isfinite(found["curves"]["loss"]).all() and len(found["event_f1_class"]) == 20
 
 
 def test_a_student_starts_from_its_own_last_weights_statistics_included(corpus, tagger, tmp_path):
@@ -537,7 +595,7 @@ def test_scoring_takes_unheard_references_and_needs_no_truth(corpus, tagger, tmp
     seen = {}
     monkeypatch.setattr(scores, "score", lambda c, outputs, *_: seen.update(outputs) or {})
     found = trained(W, tmp_path / "w", [tagger])
-    assert set(found) == {"loss"} and np.isfinite(found["loss"]).all()
+    assert set(found) == {"curves", "best_epoch", "steps"}
     data, net = data_of(corpus, tagger, W), nets.trained(W, len(LABELS), tmp_path / "w")
     for name in ("validation", "test"):
         part = corpus[name]
@@ -545,14 +603,15 @@ def test_scoring_takes_unheard_references_and_needs_no_truth(corpus, tagger, tmp
         e = data.references(part.pairs, data.tested)
         assert np.array_equal(seen[name], method.predict(net, x, part.pairs, e, 250))
     spec = student(BASE, "novel", "pseudo", guide=W)
-    assert np.isfinite(trained(spec, tmp_path / "f", [tagger, tmp_path / "w"])["loss"]).all()
+    found = trained(spec, tmp_path / "f", [tagger, tmp_path / "w"])
+    assert np.isfinite(found["curves"]["pseudo"]).all()
 
 
 def test_a_run_killed_between_epochs_ends_the_same(corpus, tagger, tmp_path, monkeypatch):
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     guide = student(BASE, "base_b", "strong", ad=0.2)
     trained(guide, tmp_path / "guide", [tagger])
-    longer = BASE | {"budget": BUDGET | {"epochs": 3, "schedule": "one_cycle"}}
+    longer = BASE | {"budget": BUDGET | {"epochs": 3}}
     spec = student(longer, "base_b", "weak", guide=guide, kd=5.0, ad=0.2)
     train = partial(trained, spec, teachers=[tagger, tmp_path / "guide"])
     whole = ends_the_same(lambda folder, tell: train(folder, tell=tell), tmp_path)
@@ -564,9 +623,12 @@ def test_training_finds_what_is_taught_and_hears_the_reference(tagger, tmp_path,
     found = made(tmp_path, novel=40, test=16)
     monkeypatch.setattr(corpora, "load", lambda spec, replicate: found)
     net = BASE["net"] | {"width": 0.1, "dropout": 0.0}
-    budget = {"epochs": 14, "batch_size": 8, "learning_rate": 1e-2, "schedule": "one_cycle"}
+    budget = {"epochs": 14, "batch_size": 8, "learning_rate": 1e-2}
     spec = student(BASE | {"net": net, "budget": budget}, "novel", "strong")
     best, tags = trained(spec, tmp_path / "f", [tagger]), scores.controlled(found, "clip_label", 10)
-    assert best["loss"][-1] < 0.4 * best["loss"][0]
+    assert best["curves"]["loss"][-1] < 0.4 * best["curves"]["loss"][0]
     assert best["event_f1"] > 0.4 > tags["event_f1"]
+    seen = best["curves"]["validation"]  # the best epoch on the validation pairs is kept
+    assert best["best_epoch"] == 1 + int(np.argmax(seen))
+    assert best["event_f1_validation"] == pytest.approx(max(seen), abs=1e-3)
     assert best["segment_f1"] > tags["segment_f1"] + 0.1

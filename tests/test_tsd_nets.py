@@ -117,8 +117,9 @@ def test_power_pooling_is_torch_s_and_has_a_slope_where_all_is_silent():
 # The domains
 
 
-def test_equation_9_the_trunk_raises_the_domain_loss_and_the_discriminator_lowers_it():
-    learner = Student(build(**NARROW), 0.2)
+@pytest.mark.parametrize("lambda_d", [0.2, -0.2])  # as printed; as in the released code
+def test_equation_9_the_trunk_raises_the_domain_loss_or_lowers_it_as_the_judge_does(lambda_d):
+    learner = Student(build(**NARROW), lambda_d)
     x, e, clip = torch.randn(4, 250, 32), torch.rand(3, 128), torch.tensor([0, 0, 1])
     d, y = torch.eye(2).repeat_interleave(2, 0), torch.rand(3, 125)
     net, judge = learner.net, learner.discriminator
@@ -131,7 +132,7 @@ def test_equation_9_the_trunk_raises_the_domain_loss_and_the_discriminator_lower
     tsd, domain = frame_loss(net.ask(z, e, clip)[0], y), domain_loss(judge(z), d)
     p, _, D_z = learner(x, e, clip)
     both = frame_loss(p, y) + domain_loss(D_z, d)
-    against = grads(tsd, net.trunk) - 0.2 * grads(domain, net.trunk)
+    against = grads(tsd, net.trunk) - lambda_d * grads(domain, net.trunk)
     assert torch.allclose(grads(both, net.trunk), against, atol=1e-6)
     assert torch.allclose(grads(both, judge), grads(domain, judge), atol=1e-6)
     assert all(grads(domain, part).any() for part in (net.trunk, judge))

@@ -2,7 +2,8 @@
 
 Section 4.1 of the paper: the VGG-like CNN of PANNs, here Cnn14 with a bottleneck of 128, as in the
 public code. The paper takes PANNs' weights as they are (section 5.2); without that file the
-network learns to tag the training clips. Notebook: mixed_tsd/method.ipynb.
+network is trained to tag generated clips of many classes, whose sources no clip and no reference
+of the experiment shares. Notebook: mixed_tsd/method.ipynb.
 """
 
 import math
@@ -16,12 +17,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsaed import corpora, nets, tagging, training
-from wsaed.corpora import Corpus, Shards
+from wsaed.corpora.pairs import halves
 from wsaed.features import FRONT_ENDS, FrontEnd
 from wsaed.nets import LogMelNet, scaled
 from wsaed.tsd.nets import EMBEDDING
 
-TRAINING = ("base_a", "base_b", "novel")
 EMBEDDINGS = "embeddings.npy"
 DECIBEL = math.log(10) / 10  # one dB in the log-mel's natural logarithm
 # parts of a PANNs checkpoint that have no place here: its front end, and its AudioSet classes
@@ -92,41 +92,56 @@ class Conditional(LogMelNet):
 
 
 def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
-    """Train the network into ``folder``, with the references' embeddings; its scores as a tagger.
+    """Train the network into ``folder`` to tag its own corpus; its curves, with validation mAP."""
+    corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
+    parts = [corpus[name] for name in ("train", "validation")]
+    features, heard = (training.resident(split.features(front_end)) for split in parts)
+    labels, wanted = (split.clip_labels.astype(np.float32) for split in parts)
+    net = nets.initialised(spec, len(corpus.labels), replicate, features)
 
-    Writes embeddings.npy, (references, 128) float32. With spec["panns"], a file's name, nothing
-    is trained: the environment's PANNS is that file. Scores: "loss" an epoch, "validation_map".
+    def validate() -> float:
+        return tagging.map_of(wanted, training.predict(net, heard)[1])
+
+    learned = F.binary_cross_entropy, features, training.on_device(labels)
+    found = training.tagger(net, *learned, spec, replicate, folder, tell, validate=validate)
+    nets.save(net, folder)
+    return found
+
+
+def embed(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
+    """Write the references' embeddings.npy, (references, 128) float32; {"reference_accuracy"}.
+
+    The network is the teacher's, or with spec["panns"], a file's name, the environment's PANNS.
     """
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
-    features, labels = training_clips(corpus, front_end)
-    net = nets.initialised(spec, len(corpus.labels), replicate, features)
-    scores = {}
     if spec.get("panns"):
+        net = nets.build(spec, len(corpus.labels))
         load_panns(panns_file(spec["panns"]), net)
-        net.to(training.device())
     else:
-        learned = F.binary_cross_entropy, features, labels
-        scores = training.tagger(net, *learned, spec, replicate, folder, tell)
-        validation = corpus["validation"]
-        clips = training.predict(net, training.resident(validation.features(front_end)))[1]
-        scores["validation_map"] = tagging.map_of(validation.clip_labels, clips)
-    references = training.resident(corpus["references"].features(front_end))
-    np.save(folder / EMBEDDINGS, embeddings(net, references))
-    nets.save(net, folder)
-    return scores
-
-
-def training_clips(corpus: Corpus, front_end) -> tuple[torch.Tensor | Shards, torch.Tensor]:
-    """All training clips: features (clips, frames, mels) and tags (clips, classes)."""
-    splits = [corpus[name] for name in TRAINING]
-    paths = sum((split.features(front_end).paths for split in splits), ())
-    labels = np.concatenate([split.clip_labels for split in splits]).astype(np.float32)
-    return training.resident(Shards(paths)), training.on_device(labels)
+        (teacher,) = spec["teachers"]
+        classes = len(corpora.load(teacher["corpus"], replicate).labels)
+        net = nets.trained(teacher, classes, teachers[0])
+    references = corpus["references"]
+    e = embeddings(net.to(training.device()), training.resident(references.features(front_end)))
+    np.save(folder / EMBEDDINGS, e)
+    return {"reference_accuracy": reference_accuracy(e, references.clip_labels)}
 
 
 def embeddings(net, features) -> np.ndarray:
     """e of every clip in eval mode: (clips, 128) float32."""
     return training.predict(net, features, lambda x, rows: (net.embedding(x),))[0]
+
+
+def reference_accuracy(e: np.ndarray, clip_labels: np.ndarray) -> float:
+    """Share of the references for testing whose class's references for training lie nearest.
+
+    Nearest is the class whose mean embedding has the largest cosine with e, (references, 128).
+    """
+    trained, tested = halves(clip_labels)
+    means = np.stack([e[rows].mean(0) for rows in trained])
+    near = e @ (means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-12)).T
+    right = [near[rows].argmax(1) == k for k, rows in enumerate(tested)]
+    return float(np.concatenate(right).mean())
 
 
 def panns_file(name: str) -> Path:

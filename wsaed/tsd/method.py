@@ -24,12 +24,15 @@ from wsaed.features import FRONT_ENDS
 from wsaed.nets import linear_softmax
 from wsaed.training import on_device
 from wsaed.tsd import scores
-from wsaed.tsd.conditional import EMBEDDINGS, TRAINING
+from wsaed.tsd.conditional import EMBEDDINGS
 from wsaed.tsd.labels import frame_errors, frame_labels, pseudo_errors, spoilt
 from wsaed.tsd.nets import DetectionNet, Discriminator
 
 LABELS = ("strong", "weak", "pseudo")
+TRAINING = ("base_a", "base_b", "novel")
 REFERENCES, ERRORS, DOMAIN = range(3, 6)  # random streams of a replicate
+PROBED = 500  # clips of each domain that `domain_accuracy` looks at, at most
+PROBE = {"epochs": 20, "batch_size": 32, "learning_rate": 1e-2}
 
 
 def frame_loss(p_hat: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
@@ -90,10 +93,11 @@ class Reverse(torch.autograd.Function):
 
 
 class Student(nn.Module):
-    """Equation 9, L_tsd - lambda_d L_d in one step: a net, and a discriminator if lambda_d > 0.
+    """Equation 9, L_tsd - lambda_d L_d in one step: a net, a discriminator unless lambda_d is 0.
 
     What the discriminator hears of z comes back with its gradient turned round, so it descends on
-    L_d, and what lies before it on -lambda_d L_d.
+    L_d, and what lies before it on -lambda_d L_d. Below 0 lambda_d has the sign of the authors'
+    released code: what lies before the discriminator helps it.
     """
 
     def __init__(self, net: DetectionNet, lambda_d: float):
@@ -119,10 +123,11 @@ class Student(nn.Module):
 def student(base: dict, data: str, labels: str, start=None, guide=None, **more) -> dict:
     """The spec of one student: ``base`` trained on the ``labels`` of the split ``data``.
 
-    base: method, net, corpus, front_end, budget, draw, and the conditional network's spec as its
+    base: method, net, corpus, front_end, budget, draw, and the references' embeddings' spec as its
     only teacher. start: the spec of the student whose weights this one begins with; guide: of the
     one whose features (labels "weak") or outputs (labels "pseudo") it learns from. more: ``kd``,
-    the weight of equation 5; ``ad``, lambda_d of equation 9; ``errors``, as `spoilt` takes them.
+    the weight of equation 5; ``ad``, lambda_d of equation 9, below 0 with the released code's sign;
+    ``errors``, as `spoilt` takes them.
     """
     teachers, roles = list(base["teachers"]), {}
     for role, spec in (("start", start), ("guide", guide)):
@@ -136,13 +141,12 @@ def algorithm_1(base: dict, source: str, kd: float, ad: float, iterations: int, 
     """Algorithm 1: f_source, w_source (steps 1, 2), w_1, f_1 (3, 4), w_2, f_2, ... -> specs.
 
     base: as `student` takes it; source: "base_a" or "base_b"; retrain: what changes in the budget
-    where a student is trained again, besides the learning rate, which is a tenth (section 5.2).
+    where a student is trained again.
     Each student starts from its own last weights and is guided by the other's newest: w by f's
     features, f by w's pseudo labels. Step 3 has no guide. Only steps 1 and 2 see both domains, so
     the domain loss is theirs alone, as in the public code.
     """
-    rate = base["budget"]["learning_rate"] / 10
-    again = base | {"budget": base["budget"] | {"learning_rate": rate} | retrain}
+    again = base | {"budget": base["budget"] | retrain}
     distilled = {"kd": kd} if kd else {}
     f = student(base, source, "strong", ad=ad)
     other = base | {"draw": base.get("draw", 0) + 1}  # w must not start where f did
@@ -301,9 +305,10 @@ def objective(spec: dict, guide=None):
 def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Train one student into ``folder`` and return its scores.
 
-    Those of `scores.score`; "loss" an epoch; after strong labels label_error and
-    label_error_balanced, of the labels learned from; after weak labels of the novel clips those
-    of `pseudo_errors`. Raises ValueError, one line, as `check`.
+    Those of `scores.score`, curves and best epoch of `training.run`, by `scores.validation_f1`;
+    after strong labels label_error and label_error_balanced, of the labels learned from, and of a
+    base `domain_accuracy`; after weak labels of the novel clips those of `pseudo_errors`. Raises
+    ValueError, one line, as `check`.
     """
     check(spec)
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
@@ -322,22 +327,56 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     rate, found = steps / front_end.seconds, {}
     if spec["labels"] == "strong":
         found = data.set_frame_labels(labels, steps, rate, spec["errors"])
-    cycle = training.one_cycle if spec["budget"].get("schedule") == "one_cycle" else None
-    how = objective(spec, guide), partial(data.batches, spec["budget"]), spec
-    found |= training.run(learner, *how, replicate, folder, tell, schedule=cycle)
-    nets.save(net, folder)
-    outputs = {}
+    asked = {}
     for name in ("validation", "test"):
         pairs, features = corpus[name].pairs, training.resident(corpus[name].features(front_end))
-        e = data.references(pairs, data.tested)
-        outputs[name] = predict(net, features, pairs, e, front_end.frames)
+        asked[name] = features, pairs, data.references(pairs, data.tested), front_end.frames
+
+    def validate() -> float:
+        return scores.validation_f1(corpus, predict(net, *asked["validation"]), front_end.seconds)
+
+    how = objective(spec, guide), partial(data.batches, spec["budget"]), spec, replicate, folder
+    found |= training.run(learner, *how, tell, validate=validate, trunk=net.trunk)
+    nets.save(net, folder)
+    outputs = {name: predict(net, *questions) for name, questions in asked.items()}
     found |= scores.score(corpus, outputs, front_end.seconds, replicate)
     split, pairs = data.split, data.split.pairs
+    if spec["labels"] == "strong" and spec["data"] != "novel":
+        both = data.features, training.resident(corpus["novel"].features(front_end))
+        found["domain_accuracy"] = domain_accuracy(net, both, replicate)
     if spec["labels"] == "weak" and spec["data"] == "novel" and split.hidden is not None:
         said = predict(net, data.features, pairs, data.references(pairs, data.trained))
         true = frame_labels(split, labels, steps, rate)
         found |= pseudo_errors(said * pairs.present[:, None], pairs.present, true)
     return found
+
+
+def domain_accuracy(net: DetectionNet, both: tuple, replicate: int) -> float:
+    """How well a new discriminator tells source from target by a finished, frozen trunk.
+
+    It learns from every second clip of ``both``, the two domains' features, by `domain_loss`; the
+    share of the others that it puts right. 0.5 is a coin's.
+    """
+    count, found = min(PROBED, *map(len, both)), []
+    for x in both:
+        x = torch.as_tensor(x[:count]).to(training.device())
+        found.append(training.predict(net, x, lambda x, rows: (net.features(x),))[0])
+    z, d = np.concatenate(found), on_device(np.eye(2, dtype=np.float32).repeat(count, 0))
+    middle, scale = (of(z, (0, 2, 3), keepdims=True) for of in (np.mean, np.std))
+    z, learned = on_device((z - middle) / (scale + 1e-6)), np.arange(0, 2 * count, 2)
+    torch.manual_seed(replicate)
+    judge = Discriminator(net.channels)
+
+    def batches(epoch):
+        order = training.shuffled(len(learned), PROBE["batch_size"], replicate, epoch)
+        return [learned[rows] for rows in order]
+
+    def losses(judge, rows):
+        return {"loss": domain_loss(judge(z[rows]), d[rows])}
+
+    training.fit(judge, losses, batches, PROBE, seed=replicate, schedule=training.one_cycle)
+    said = training.predict(judge, z[1::2], lambda z, rows: (judge(z),))[0]
+    return float((said.argmax(1) == d[1::2].argmax(1).cpu().numpy()).mean())
 
 
 def predict(net, features, pairs: Pairs, e: torch.Tensor, frames=None) -> np.ndarray:

@@ -59,8 +59,8 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
 
     outputs: "validation" and "test" -> probabilities (pairs, frames) over ``seconds``. Keys, each
     a macro F1 and the same with _class and with _resampled (over source-grouped clips): those of
-    `counts`, and event_f1_tuned (at class thresholds from validation); event_f1_validation, macro
-    alone.
+    `counts`, and event_f1_tuned (at class thresholds from validation); event_f1_validation, of
+    `validation_f1`.
     """
     labels, test, validation = corpus.labels, corpus["test"], corpus["validation"]
     true = dict(enumerate(truth(validation, labels)))
@@ -76,9 +76,15 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
     scores = {}
     for name, amounts in found.items():
         scores |= f1_scores(name, amounts, weights)
-    plain = scoring.event_counts(true, dict(enumerate(validated(0.5))), labels)
-    scores["event_f1_validation"] = scoring.macro(scoring.class_f1(plain))[0]
-    return scores
+    return scores | {"event_f1_validation": validation_f1(corpus, outputs["validation"], seconds)}
+
+
+def validation_f1(corpus: Corpus, p: np.ndarray, seconds: float) -> float:
+    """Macro event F1 of probabilities (pairs, frames) of the validation pairs, cut at 0.5."""
+    split, labels = corpus["validation"], corpus.labels
+    found = detect(p, split.pairs, labels, seconds)
+    sides = (dict(enumerate(side)) for side in (truth(split, labels), found))
+    return scoring.macro(scoring.class_f1(scoring.event_counts(*sides, labels)))[0]
 
 
 def control(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
