@@ -4,8 +4,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help env tables reproduce-tables evidence restamp notebooks check-results test lint lab \
-  data bench clean force
+.PHONY: help env tables reproduce-tables evidence restamp notebooks workshop check-results test \
+  lint lab data bench clean force
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -46,15 +46,20 @@ restamp: env ## after a refactoring: renew digests where the laptop's runs are e
 	@$(PY) -m wsaed.pages --check
 
 # ---- notebooks, tests
-COMPARED := $(wildcard notebooks/start_here.ipynb notebooks/claims.ipynb notebooks/*/method.ipynb)
+SESSIONS := $(wildcard notebooks/workshop/*.ipynb)
+COMPARED := $(wildcard notebooks/start_here.ipynb notebooks/claims.ipynb notebooks/*/method.ipynb) \
+  $(SESSIONS)
 TABLES := $(filter-out $(COMPARED),$(wildcard notebooks/*/*.ipynb))
 ALONE = env -u BANK -u DESED -u AUDIOSET -u URBAN_SED -u PANNS -u DASK -u TEST_FOLD \
   DEVICE=cpu HEADLESS=1 $(PY)
 PYTEST = $(ALONE) -m pytest -p no:cacheprovider
 NBVAL = $(PYTEST) -n 2 --dist loadscope --nbval-current-env --nbval-cell-timeout 300
 
-notebooks: env ## run start_here, claims and method notebooks in place, at smoke size
+notebooks: env ## run start_here, claims, method notebooks and sessions in place, at smoke size
 	@$(PY) -m wsaed.render --in-place --profile smoke $(COMPARED)
+
+workshop: env ## the learners' pages of notebooks/workshop, from the sessions as they stand there
+	@$(PY) -m wsaed.render --learners $(SESSIONS)
 
 test: lint ## ruff, import contracts, unit tests, then every notebook under nbval
 	@MPLBACKEND=Agg $(PYTEST) -n 2 --dist loadscope tests

@@ -16,8 +16,8 @@ from wsaed import files
 
 SETTINGS = "PROFILE DEVICE JOBS BANK DESED AUDIOSET URBAN_SED CACHE DASK RESULTS REPLICATES "
 SETTINGS += "CONDA_DEFAULT_ENV MAKEFLAGS MFLAGS MAKELEVEL"
-TARGETS = "help env tables reproduce-tables evidence restamp notebooks check-results test lint lab "
-TARGETS += "data bench clean"
+TARGETS = "help env tables reproduce-tables evidence restamp notebooks workshop check-results "
+TARGETS += "test lint lab data bench clean"
 # Stands for wsaed.runs and wsaed.pages, which train and write the report
 STUB = """
 import pathlib, sys

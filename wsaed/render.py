@@ -7,8 +7,10 @@ are checked before a kernel starts, and what comes out is moved into place whole
 
 import argparse
 import ast
+import copy
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,7 @@ import nbformat
 import yaml
 from filelock import FileLock
 from IPython.core.inputtransformer2 import TransformerManager
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 
 from wsaed import code, parameters
 from wsaed.files import ROOT, first_line, folder_of, one_line, shown, write_whole
@@ -119,6 +121,33 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def text(notebook: nbformat.NotebookNode) -> str:
+    """A notebook as it is written: one newline at its end."""
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def learners(session: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A workshop's session for learners: solutions leave their places and stand folded at its foot.
+
+    Wrong answers go, too. Outputs stay, so that below a stub stands the picture to expect. Links
+    start one folder further down.
+    """
+    remove = TagRemovePreprocessor(remove_cell_tags={"solution", "wrong"})
+    page, _ = remove.preprocess(copy.deepcopy(session), {})
+    for cell in (cell for cell in page.cells if cell.cell_type == "markdown"):
+        cell.source = cell.source.replace("](../", "](../../")
+    title, solutions = "", ["## Solutions"]
+    for cell in session.cells:
+        if cell.cell_type == "markdown":
+            title = (re.findall(r"^#.*(exercise .*)", cell.source, re.M | re.I) or [title])[-1]
+        elif tagged(cell, "solution"):
+            code = f"```python\n{cell.source}\n```"
+            solutions.append(f"<details><summary>{title}</summary>\n\n{code}\n\n</details>")
+    foot = nbformat.v4.new_markdown_cell("\n\n".join(solutions), id="solutions")
+    page.cells.append(foot)
+    return page
+
+
 def render(path: Path, values: dict, target: Path, where: str) -> None:
     """Execute a notebook with its parameters and put it, cleaned, at ``target``.
 
@@ -145,7 +174,7 @@ def render(path: Path, values: dict, target: Path, where: str) -> None:
         reason = next(raised, f"papermill ended with {status}").splitlines()[0]
         said = f"{shown(path)} failed: {reason}"
         raise RuntimeError(f"{said} (kept: {shown(failed)}; log: {shown(log)})")
-    write_whole(target, nbformat.writes(clean(read(partial))).rstrip("\n") + "\n")
+    write_whole(target, text(clean(read(partial))))
     partial.unlink()
     failed.unlink(missing_ok=True)
 
@@ -184,7 +213,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, help="default: results/<profile>[-<bank>]")
     parser.add_argument("--replicates", type=int, help="in place of the profile's, where asked for")
     parser.add_argument("--in-place", action="store_true", help="run with the notebooks' defaults")
+    parser.add_argument("--learners", action="store_true", help="only write learners' pages")
     options = parser.parse_args(arguments)
+    if options.learners:
+        for path in options.notebooks:
+            write_whole(path.parent / "learners" / path.name, text(learners(read(path))))
+        return
     results = options.results or ROOT / "results" / folder_of(options.profile)
     results = Path(os.path.abspath(results))
     jobs = []

@@ -44,7 +44,7 @@ def pages() -> dict[str, list[Path]]:
         method.append(Path("notebooks", paper, "method.ipynb"))
         tables += [Path("notebooks", paper, f"{a}.ipynb") for a in module.artefacts("evidence")]
     results = sorted((ROOT / "results").glob("evidence*/*.md"))
-    workshop = sorted((ROOT / "notebooks/workshop").glob("*.ipynb"))
+    workshop = sorted((ROOT / "notebooks/workshop/learners").glob("*.ipynb"))
     found = {
         "Read": [Path("notebooks/start_here.ipynb"), *method, Path("notebooks/related.md")],
         "Results": [Path("results/README.md"), *(path.relative_to(ROOT) for path in results)],
