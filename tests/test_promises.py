@@ -77,7 +77,8 @@ def test_a_report_marks_what_older_code_made(committed, monkeypatch):
     (home / "table_2.ipynb").touch()
     (home / "table_2.md").write_text("| a |\n| --- |\n")
     found = pages.page(home.parent)
-    assert "Stale" not in found and "### Localization\n\nNot made yet. Not run: base_10ms." in found
+    assert "Stale" not in found and "### Localization\n\nNot made yet.\n" in found
+    assert "### Figure 4\n\nNot made yet. Not run: base_again, variable_4.\n" in found
     assert "| a |" in found and "32 train, 16" not in found and "24 train, 8 validation" in found
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert "**Stale" in pages.page(home.parent)
