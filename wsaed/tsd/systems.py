@@ -63,7 +63,7 @@ def pretrained(p: dict) -> dict:
     """
     many = p["pretrain_clips"]
     corpus = {"name": "soundscapes", "shape": "ontology", "bank": None, "snr": SNR, "noise": 0}
-    corpus |= {"span": 5, "train": many, "validation": -(-many // 8), "test": 0}
+    corpus |= {"span": 3, "train": many, "validation": -(-many // 8), "test": 0}
     net = {"name": "tsd.conditional:Conditional", "width": p["width"] / 2}
     net |= {key: p[key] for key in ("mels", "dropout")}
     budget = {"epochs": p["pretrain_epochs"], "batch_size": 16, "learning_rate": PRETRAINING}
