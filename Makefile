@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DEFAULT_GOAL := help
 .PHONY: help env tables reproduce-tables evidence restamp notebooks workshop check-results test \
-  lint lab data bench clean force
+  lint lab data site bench clean force
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,9 @@ lab: env ## JupyterLab on the notebooks (LAB_ARGS for more options)
 	@$(PY) -m jupyter lab --LabApp.news_url=None $(or $(wildcard notebooks/start_here.ipynb),notebooks) \
 	  $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) \
 	  $(shell [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
+
+site: env ## the companion as web pages, into .build/site/html
+	@$(PIP) -q -e '.[site]' && $(PY) -m wsaed.site
 
 data: env ## where the corpora are published, and what to fetch
 	@$(PY) -m wsaed.corpora

@@ -26,7 +26,7 @@ SETTINGS = {
     "html_theme": "sphinx_book_theme",
     "html_title": "wsaed",
     "html_show_sphinx": False,
-    "html_theme_options": {"home_page_in_toc": False, "show_navbar_depth": 1},
+    "html_theme_options": {"home_page_in_toc": False, "navbar_persistent": []},
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
     "myst_enable_extensions": ["dollarmath", "amsmath"],

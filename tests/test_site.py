@@ -1,0 +1,39 @@
+"""The web pages' sources: every notebook is on one page, links find what they name."""
+
+import re
+
+import nbformat
+
+from wsaed import render, site
+from wsaed.files import ROOT
+
+
+def test_every_notebook_and_no_other_is_a_page():
+    listed = [path for paths in site.pages().values() for path in paths]
+    every = {path.relative_to(ROOT) for path in ROOT.glob("notebooks/**/*.ipynb")}
+    sessions = {path for path in every if path.parent.name == "workshop"}  # the learners' stand
+    assert {path for path in listed if path.suffix == ".ipynb"} == every - sessions
+    assert len(listed) == len(set(listed))
+    toc = re.findall(r"^(?:notebooks|results|README)\S*$", site.index(site.pages()), re.M)
+    assert toc == [path.with_suffix("").as_posix() for path in listed]
+
+
+def test_a_page_says_what_made_it_and_brings_what_it_links_to(tmp_path, monkeypatch):
+    (tmp_path / "notebooks/secost").mkdir(parents=True)
+    page, markdown = site.Path("notebooks/secost/table_2.ipynb"), nbformat.v4.new_markdown_cell
+    cells = [markdown("# Title"), markdown("[a](../b.md) [web](https://x.y/z) [gone](no.csv)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / page)
+    (tmp_path / "notebooks/b.md").write_text("![picture](p.png)")
+    (tmp_path / "notebooks/p.png").write_bytes(b"png")
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    source = tmp_path / "source"
+    site.write_page(page, source, "abc")
+    site.copy_linked(source)
+    found = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
+    assert found == {str(page), "notebooks/b.md", "notebooks/p.png"}
+    assert "smoke" in render.read(source / page).cells[1].source
+    evidence = tmp_path / "results/evidence/secost"
+    evidence.mkdir(parents=True)
+    (tmp_path / page).rename(evidence / page.name)
+    site.write_page(page, source, "abc")
+    assert "profile evidence; commit abc" in render.read(source / page).cells[1].source
