@@ -7,8 +7,9 @@ import pytest
 from conftest import ROOT, one_line
 
 from wsaed import files, parameters, render, report
+from wsaed.papers import PAPERS
 
-NOTEBOOKS = sorted(ROOT.glob("notebooks/[!.]*/*.ipynb"))
+NOTEBOOKS = sorted(path for paper in PAPERS for path in ROOT.glob(f"notebooks/{paper}/*.ipynb"))
 FILES = sorted(ROOT.glob("params/*/*.yaml"))
 
 

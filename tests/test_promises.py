@@ -32,7 +32,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(cache, monkeypa
     code = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (2000, 2000)); {code}"
     call, here = [sys.executable, "-c", code], ROOT / "tests"
     line = subprocess.run(call, cwd=here, stderr=subprocess.PIPE, text=True).stderr.splitlines()[-1]
-    assert line.startswith("RuntimeError: ") and FULL[full] in line
+    assert line.startswith("wsaed.runs.FailedError: ") and FULL[full] in line
     assert full == "weights" or str(cache) in line
     assert runs.load(spec(), 0) is None
     assert runs.train([(spec(), 0)])[0]["scores"]["map_noisy"] > 0

@@ -278,7 +278,7 @@ def test_references_hold_one_class_alone_and_repeat_it(root):
             rows = reference(asked, rows, 0)
             np.testing.assert_array_equal(split.clip_labels[rows].argmax(1), asked.label)
     shards = split.features(FRONT_END)
-    assert shards.shape == (len(split), FRONT_END.frames, 64)
+    assert shards.shape == (len(split), FRONT_END.frames, FRONT_END.mels)
     for i, clip in enumerate(split.clips):
         label, _, file = clip.rpartition("_Y" if "_Y" in clip else "_soundscape")
         ours = "_Y" in clip
