@@ -166,7 +166,6 @@ def test_noise_changes_labels_only(ontology):
 
 def test_features_are_shared_across_noise_and_sizes(tmp_path, monkeypatch):
     small_steps(tmp_path, 8, monkeypatch)
-    monkeypatch.setattr(soundscapes, "SHARD", 8)
     front_end = FRONT_ENDS["secost_40ms"]
 
     def features(front_end=front_end, only=None, **spec):

@@ -76,7 +76,6 @@ def test_references_for_training_and_for_testing_share_no_source(targets):
 
 def test_references_of_other_numbers_are_cached_apart(tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE", str(tmp_path))
-    monkeypatch.setattr(soundscapes, "SHARD", 4)
     monkeypatch.setattr("wsaed.corpora.SHARD", 4)
     # clips 20 to 23: the second references of four classes
     both = (references(references=n) for n in (2, 4))

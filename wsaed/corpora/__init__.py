@@ -156,20 +156,6 @@ def _load(spec: str, replicate: int, folders: tuple) -> Corpus:
 SHARD = 250  # clips a features file: small enough that a killed build loses seconds
 
 
-def build_shards(folder: Path, count: int, feature: Callable, only: int | None = None) -> Shards:
-    """Features of ``count`` clips under ``folder``; what is missing is made by ``feature(i)``.
-
-    Each shard is made as `once` does. ``only`` makes that one shard and no other.
-    """
-    paths = tuple(folder / f"{k:05d}.npy" for k in range(-(-count // SHARD)))
-    paths = paths if only is None else paths[only : only + 1]
-    for path in paths:
-        first = int(path.stem) * SHARD
-        rows = range(first, min(count, first + SHARD))
-        once(lambda rows=rows: [np.stack([feature(i) for i in rows])], path)
-    return Shards(paths)
-
-
 def once(make: Callable[[], list], *paths: Path) -> None:
     """Make files that belong together where one of them is missing; ``make`` gives their contents.
 

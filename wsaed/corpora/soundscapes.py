@@ -12,7 +12,6 @@ and `Split.hidden`; no method may read them.
 Notebook: start_here.ipynb.
 """
 
-import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -20,9 +19,10 @@ from functools import partial
 
 import numpy as np
 
+from wsaed import corpora
 from wsaed.audio import resample
 from wsaed.code import digest
-from wsaed.corpora import SHARD, Corpus, Event, Shards, Split, bank, build_shards, pairs, shapes
+from wsaed.corpora import Corpus, Event, Shards, Split, bank, pairs, shapes
 from wsaed.corpora.acoustics import RATE
 from wsaed.corpora.scenes import Scenes, annotate, plan, scene
 from wsaed.corpora.sources import SPLITS, Sounds
@@ -140,7 +140,7 @@ def _split(scenes: Scenes, labels, siblings, count: int, noise: float, key: dict
 
 
 def _features(scenes: Scenes, count: int, key: dict, front_end: FrontEnd, only=None) -> Shards:
-    """As `wsaed.corpora.build_shards`; full shards serve splits of every size, the rest its own."""
+    """`Split.features`; full shards serve splits of every size. ``only`` makes that one alone."""
     key = key | {
         "front_end": asdict(front_end),
         "replicate": scenes.replicate,
@@ -148,20 +148,17 @@ def _features(scenes: Scenes, count: int, key: dict, front_end: FrontEnd, only=N
         "references": scenes.references,
         "code": digest(("wsaed.corpora.soundscapes", "wsaed.features")),
     }
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-    folder, full = cache_root() / "features" / name, count // SHARD
+    folder = cache_root() / "features" / corpora.digest_of(json.dumps(key, sort_keys=True))
 
-    def feature(i: int) -> np.ndarray:
-        return log_mel(resample(scene(scenes, i), RATE, front_end.rate), front_end)
+    def shard(rows: range) -> list[np.ndarray]:
+        waveforms = (resample(scene(scenes, i), RATE, front_end.rate) for i in rows)
+        return [np.stack([log_mel(waveform, front_end) for waveform in waveforms])]
 
-    def rest(i: int) -> np.ndarray:
-        return feature(full * SHARD + i)
-
-    paths = ()
-    if only is None or only < full:
-        paths += build_shards(folder, full * SHARD, feature, only).paths
-    if count % SHARD and only in (None, full):
-        paths += build_shards(folder / f"rest_{count}", count % SHARD, rest).paths
+    blocks = [range(count)[k : k + corpora.SHARD] for k in range(0, count, corpora.SHARD)]
+    blocks = blocks if only is None else blocks[only : only + 1]
+    paths = tuple(folder / f"{rows.start:07d}_{rows.stop:07d}.npy" for rows in blocks)
+    for rows, path in zip(blocks, paths, strict=True):
+        corpora.once(partial(shard, rows), path)
     return Shards(paths)
 
 
