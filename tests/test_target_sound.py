@@ -14,7 +14,7 @@ from wsaed.audio import repeated, resample
 from wsaed.corpora import Event, target_sound, urban_sed
 from wsaed.corpora.pairs import halves, pairs, reference
 from wsaed.corpora.recordings import Clip
-from wsaed.corpora.target_sound_rules import VAGUE, held_out, intervals, references, roles
+from wsaed.corpora.target_sound import VAGUE, held_out, intervals, references, roles
 from wsaed.features import FRONT_ENDS, log_mel
 
 FRONT_END = FRONT_ENDS[NAME]
