@@ -89,34 +89,22 @@ def repeated(waveform: np.ndarray, rate: int, spans, seconds: float = 10.0) -> n
     return np.resize(joined, round(seconds * rate))
 
 
-def player(waveform: np.ndarray, rate: int, peak: float):
-    """A notebook player (`IPython.display.Audio`): mono, 16 kHz, 16 bits, the first 4 s.
-
-    ``peak`` plays at full scale. Give all clips that a reader compares the same one, at least
-    the largest magnitude among them: what is quiet then sounds quiet. ValueError for a clip
-    that exceeds it.
-    """
-    from IPython.display import Audio
-
-    waveform = np.asarray(waveform, np.float32)[: round(PLAYER_SECONDS * rate)]
-    loudest = np.abs(waveform).max(initial=0)
-    if not loudest <= peak or not peak > 0:
-        raise ValueError(f"peak {peak:g} is not above 0 and at least the clip's {loudest:g}")
-    # resampling may overshoot a little: only that is clipped
-    scaled = np.clip(resample(waveform, rate, PLAYER_RATE) / peak, -1, 1)
-    return Audio(scaled, rate=PLAYER_RATE, normalize=False)
-
-
 def players(clips: dict[str, np.ndarray], rate: int):
     """Players side by side under their titles, all on one loudness scale (`IPython.display.HTML`).
 
-    clips: title -> (samples,) at ``rate`` Hz. The layout follows libfmp's audio_player_list.
+    clips: title -> (samples,) at ``rate`` Hz. Played are the first 4 s, mono, 16 kHz, 16 bits; the
+    loudest sample of all clips at full scale, so that what is quiet then sounds quiet. The layout
+    follows libfmp's audio_player_list.
     """
     from html import escape
 
-    from IPython.display import HTML
+    from IPython.display import HTML, Audio
 
     peak = max((float(np.abs(clip).max(initial=0)) for clip in clips.values()), default=0) or 1.0
-    head = "".join(f"<th>{escape(title)}</th>" for title in clips)
-    body = "".join(f"<td>{player(clip, rate, peak)._repr_html_()}</td>" for clip in clips.values())
+    head, body = "".join(f"<th>{escape(title)}</th>" for title in clips), ""
+    for clip in clips.values():
+        waveform = resample(clip[: round(PLAYER_SECONDS * rate)], rate, PLAYER_RATE)
+        # resampling may overshoot a little: only that is clipped
+        shown = Audio(np.clip(waveform / peak, -1, 1), rate=PLAYER_RATE, normalize=False)
+        body += f"<td>{shown._repr_html_()}</td>"
     return HTML(f"<table><tr>{head}</tr><tr>{body}</tr></table>")

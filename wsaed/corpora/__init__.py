@@ -179,8 +179,8 @@ def once(make: Callable[[], list], *paths: Path) -> None:
 
 
 def digest_of(*parts: str) -> str:
-    """20 hex digits that stand for the parts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+    """20 hex digits that stand for the parts: also an order that is always the same, for a sort."""
+    return hashlib.sha256("\n".join(parts).encode(errors="backslashreplace")).hexdigest()[:20]
 
 
 def contents(root: Path, files: list[str]) -> dict[str, int]:

@@ -10,7 +10,6 @@ other keeps its own length.
 Notebook: start_here.ipynb.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -267,7 +266,7 @@ def choose(where: tuple, name: str, split: str) -> tuple[Recording, ...]:
     """
     folder, fingerprint, folds, shape = where
     found = read(folder, fingerprint).recordings[name]
-    found = sorted(found, key=lambda r: hashlib.sha256(r.path.encode()).hexdigest())
+    found = sorted(found, key=lambda r: corpora.digest_of(r.path))
     if folds:
         held_out = [[r for r in found if _fold(r) == fold] for fold in folds]
     else:

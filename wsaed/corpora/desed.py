@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsaed.corpora import Event, Split, recordings
+from wsaed.corpora import Event, Split, digest_of, recordings
 from wsaed.corpora.recordings import NAME, SECONDS, TIME, Clip, Listing, Reader
 from wsaed.files import table
 
@@ -111,7 +111,7 @@ def listed(sizes: dict[str, int]) -> Listing:
             of = root, *there.get(stem, (None, 0)), f"{split}/{name}", name, seconds
             events, labels = one.events and one.events[i], one.labels and one.labels[i]
             clips.append(Clip(*of, events, labels, group))
-        found.splits[split] = sorted(clips, key=lambda clip: recordings.hashed(clip.name))
+        found.splits[split] = sorted(clips, key=lambda clip: digest_of(clip.name))
         found.where[split] = f"{' or '.join(_folders(place))} of {root}"
         found.notes.extend([f"{split} is {place}"] if place != PLACES[split][0] else [])
     return found

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -192,7 +191,7 @@ class Reader:
             tags = clip_labels((clip.labels for clip in kept), listing.labels, self.dtype)
         groups = [clip.group for clip in kept]
         if None in groups:
-            groups = [int.from_bytes(hashed(clip.id)[:6]) for clip in kept]
+            groups = [int(digest_of(clip.id)[:12], 16) for clip in kept]
         return Split(
             name,
             [clip.name for clip in kept],
@@ -402,11 +401,6 @@ def event(
         said = f"from {a:g} to {b:g} s is no event in {seconds:g} s"
         raise ValueError(f"{where}: {said}: give onset, then offset, in seconds")
     return Event(known(where, label, labels), a, seconds if 0 < b - seconds <= ROUNDING else b)
-
-
-def hashed(name: str) -> bytes:
-    """What clips are sorted by: an order that is always the same and means nothing."""
-    return sha256(name.encode(errors="backslashreplace")).digest()
 
 
 def clip_labels(given: Iterable[Collection[str]], labels: tuple[str, ...], dtype=np.float32):

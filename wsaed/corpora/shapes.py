@@ -4,10 +4,9 @@
 Notebook: start_here.ipynb.
 """
 
-import hashlib
-
 import numpy as np
 
+from wsaed.corpora import digest_of
 from wsaed.corpora.sources import DESED, SPLITS, Sounds
 from wsaed.files import table
 
@@ -17,7 +16,7 @@ MISSING = (0.05, 0.6)  # range over labels of the share of positives that annota
 
 def order(names, purpose: str) -> list[str]:
     """A fixed order that means nothing, another one for each purpose: by the names' hashes."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{purpose} {name}".encode()).digest())
+    return sorted(names, key=lambda name: digest_of(f"{purpose} {name}"))
 
 
 def ontology(sounds: Sounds, spec: dict, split: str) -> dict:

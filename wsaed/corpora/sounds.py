@@ -210,25 +210,5 @@ def music(s: Source, take: Take) -> np.ndarray:
     return x
 
 
-MODELS = {
-    "Alarm_bell_ringing": alarm,
-    "Blender": machines.blender,
-    "Cat": voices.meow,
-    "Dishes": dishes,
-    "Dog": voices.bark,
-    "Electric_shaver_toothbrush": machines.shaver,
-    "Frying": frying,
-    "Running_water": water,
-    "Speech": voices.talk,
-    "Vacuum_cleaner": machines.vacuum,
-    "air_conditioner": machines.motor,
-    "car_horn": horn,
-    "children_playing": voices.children,
-    "dog_bark": voices.bark,
-    "drilling": machines.drill,
-    "engine_idling": machines.engine,
-    "gun_shot": shot,
-    "jackhammer": machines.hammer,
-    "siren": siren,
-    "street_music": music,
-}
+_KNOWN = {**vars(machines), **vars(voices), **globals()}
+MODELS = {name: _KNOWN[sound["model"]] for name, sound in CLASSES.items()}

@@ -45,9 +45,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsaed.corpora import Event, Split, audioset, recordings, urban_sed
+from wsaed.corpora import Event, Split, audioset, digest_of, recordings, urban_sed
 from wsaed.corpora.pairs import pairs
-from wsaed.corpora.recordings import SECONDS, Clip, Listing, Reader, clip_labels, hashed
+from wsaed.corpora.recordings import SECONDS, Clip, Listing, Reader, clip_labels
 from wsaed.files import table
 
 TABLE = table("corpora/readers.yaml")["target_sound"]
@@ -98,7 +98,7 @@ def listed(sizes: dict[str, int]) -> Listing:
 def _clips(root: Path, segments: dict[str, list[Event]], there: dict) -> list[Clip]:
     """The segments of a strong list, in the order of hashes."""
     found = []
-    for one in sorted(segments, key=hashed):
+    for one in sorted(segments, key=digest_of):
         file, content = there.get(one[:11], (None, 0))
         clip = Clip(root, file, content, one, Path(file or one).name, SECONDS)
         found.append(_lasting(clip, segments[one]))
@@ -224,7 +224,7 @@ def references(clips: list[Clip], label: str, count: int) -> tuple[list[Clip], b
         if len(usable) >= 2:
             break
     usable.sort(key=lambda x: -min(SECONDS, sum(offset - onset for onset, offset in x[1])))
-    chosen = sorted(usable[:count], key=lambda x: hashed(f"{label} {x[0].id}"))
+    chosen = sorted(usable[:count], key=lambda x: digest_of(f"{label} {x[0].id}"))
     found = []
     for clip, spans in chosen:
         whole = [Event(label, 0.0, SECONDS, clip.id)]

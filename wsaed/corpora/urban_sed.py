@@ -20,7 +20,7 @@ resumable: what is done is kept in CACHE/urban_sed. Notebook: start_here.ipynb.
 
 from pathlib import Path
 
-from wsaed.corpora import Event, recordings
+from wsaed.corpora import Event, digest_of, recordings
 from wsaed.corpora.recordings import ROUNDING, SECONDS, TIME, Clip, Listing, Reader
 from wsaed.files import table
 
@@ -47,7 +47,7 @@ def files(sizes: dict[str, int]) -> dict[str, tuple[list[Path], dict]]:
 def clips(texts: list[Path], there: dict[str, tuple[str, int]]) -> list[Clip]:
     """The soundscapes of text files, in the order of their names' hashes."""
     found = []
-    for path in sorted(texts, key=lambda path: recordings.hashed(path.stem)):
+    for path in sorted(texts, key=lambda path: digest_of(path.stem)):
         (file, content), events = there.get(path.stem, (None, 0)), read(path)
         of = path.parents[2], file, content, path.stem, Path(file or path.stem).name, SECONDS
         found.append(Clip(*of, events, {event.label for event in events}))
