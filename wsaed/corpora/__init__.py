@@ -192,18 +192,14 @@ def contents(root: Path, files: list[str]) -> dict[str, int]:
     parts = [[] for _ in range(1 << max(0, len(files).bit_length() - 6))]
     for file in files:
         parts[zlib.crc32(os.fsencode(file)) % len(parts)].append(file)
-    lists, todo, found = [], 0, {}
+    lists, found, quiet = {}, {}, nullcontext(lambda _: None)
     for part in parts:
         stats = [os.stat(root / file) for file in part]
         marks = [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
-        path = cache_root() / "contents" / f"{digest_of(repr((part, marks)))}.txt"
-        lists.append((path, part))
-        todo += not path.exists()
-    shown = (
-        progress.bar("recordings read", todo, "lists") if todo > 64 else nullcontext(lambda _: 0)
-    )
-    with shown as bar:
-        for path, part in lists:
+        lists[cache_root() / "contents" / f"{digest_of(repr((part, marks)))}.txt"] = part
+    todo = sum(not path.exists() for path in lists)
+    with progress.bar("recordings read", todo, "lists") if todo > 64 else quiet as bar:
+        for path, part in lists.items():
             if not path.exists():
                 once(lambda part=part: ["\n".join(str(content(root / x)) for x in part)], path)
                 bar(1)

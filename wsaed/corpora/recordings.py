@@ -186,23 +186,15 @@ class Reader:
         if not kept:
             root = clips[0].root
             raise ValueError(f"{root}: no recording of {name} can be decoded: fetch them again")
-        events, tags = [clip.events for clip in kept], None
+        names, events, groups = zip(*((x.name, x.events, x.group) for x in kept), strict=True)
+        events, tags = None if events.count(None) == len(kept) else [*events], None
         if kept[0].labels is not None:
             tags = clip_labels((clip.labels for clip in kept), listing.labels, self.dtype)
-        groups = [clip.group for clip in kept]
         if None in groups:
             groups = [int(digest_of(clip.id)[:12], 16) for clip in kept]
-        return Split(
-            name,
-            [clip.name for clip in kept],
-            events if any(mine is not None for mine in events) else None,
-            tags,
-            tags if self.exact else None,
-            np.array(groups),
-            partial(features, self.name, blocks),
-            partial(waveform, kept),
-            RATE,
-        )
+        clean, made = tags if self.exact else None, partial(features, self.name, blocks)
+        of = np.array(groups), made, partial(waveform, kept), RATE
+        return Split(name, [*names], events, tags, clean, *of)
 
     def _told(self, splits: dict[str, list[Clip]], wrong: dict[str, tuple]) -> tuple[str, str]:
         """(for ``about``: what is missing, broken or short, listed in a file; ``left_out``)."""

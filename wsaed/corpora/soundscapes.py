@@ -43,12 +43,11 @@ def load(spec: dict, replicate: int) -> Corpus:
     spec = complete(spec)
     folder, shape = spec["bank"], spec["shape"]
     sounds = bank.Sounds(folder, replicate, shape) if folder else Sounds(replicate)
-    units = {"ontology": shapes.ontology, "domestic": shapes.domestic, "targets": shapes.targets}
     labels, siblings = shapes.labels(sounds, shape)
     key = {name: spec[name] for name in AUDIO} | {"sounds": sounds.key}
     snr, splits = tuple(map(float, spec["snr"])), {}
     for name in (split for split in SPLITS if spec[split]):
-        scenes = Scenes(replicate, name, snr, sounds, **units[shape](sounds, spec, name))
+        scenes = Scenes(replicate, name, snr, sounds, **getattr(shapes, shape)(sounds, spec, name))
         count = spec[name] * (len(labels) if name == "references" else 1)
         splits[name] = split = _split(scenes, labels, siblings, count, spec["noise"], key)
         if shape == "targets" and name != "references":
