@@ -84,37 +84,6 @@ def test_the_soundscapes_have_the_same_labels():
     assert made.labels == desed.LABELS == tuple(sorted(desed.LABELS)) and len(made.labels) == 10
 
 
-@pytest.mark.parametrize(
-    ("split", "line", "said"),
-    [
-        ("strong", "a.wav\t0.0\t1.0", "expected filename, onset, offset, event_label"),
-        ("strong", "a.wav\t0.0\t1.0\tDog\tCat", "expected filename, onset"),
-        ("strong", "a.wav,0.0,1.0,Dog", "expected filename, onset"),
-        ("strong", "a.wav\tzero\t1.0\tDog", "expected filename, onset"),
-        ("strong", "a.wav\tnan\t1.0\tDog", "from nan to 1 s is no event"),
-        ("strong", "a.wav\t0.0\tinf\tDog", "from 0 to inf s is no event"),
-        ("strong", "a.wav\t-1\t1.0\tDog", "from -1 to 1 s is no event"),
-        ("strong", "a.wav\t1.0\t1.0\tDog", "from 1 to 1 s is no event"),
-        ("strong", "a.wav\t0.0\t1.0\t", "expected filename, onset"),
-        ("strong", "\t0.0\t1.0\tDog", "expected filename, onset"),
-        ("strong", "a.wav\t0.0\t1.0\tDogs", "label 'Dogs' is none of Alarm_bell_ringing, Blen"),
-        ("weak", "a.wav", "expected filename, event_labels between tabs"),
-        ("weak", "a.wav\tDog\tCat", "expected filename, event_labels"),
-        ("weak", "a.wav\tDog;Cat", "label 'Dog;Cat' is none of"),
-        ("weak", "a.wav\tdog", "label 'dog' is none of"),
-        ("unlabelled", "a.wav\tDog", "expected a filename"),
-        ("unlabelled", "a.wav\t0.0\t1.0\tDog", "expected a filename"),
-    ],
-)
-def test_a_malformed_line_is_named_with_its_file_and_number(tmp_path, split, line, said):
-    path = tmp_path / "x.tsv"
-    good = {"strong": "b.wav\t0.0\t1.0\tDog", "weak": "b.wav\tDog", "unlabelled": "b.wav"}[split]
-    path.write_text("\n".join([HEADERS[split], good, line, good]) + "\n")
-    with pytest.raises(ValueError) as error:
-        desed.read(path, split)
-    assert one_line(error).startswith(f"{path}:3: ") and said in one_line(error)
-
-
 @pytest.mark.parametrize("offset", [10.115, 11.0])
 def test_events_may_end_after_their_clip_as_published_ones_do(tmp_path, offset):
     (tmp_path / "x.tsv").write_text(f"Y4p-h_aOrhIw_30.000_40.000.wav\t9.865\t{offset}\tDog\n")

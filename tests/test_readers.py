@@ -20,7 +20,7 @@ from recorded import NAME, SMALL, edit, lay, originals  # noqa: F401 - a fixture
 
 from wsaed import audio, corpora, files, runs
 from wsaed.corpora import __main__ as command
-from wsaed.corpora import recordings
+from wsaed.corpora import audioset, desed, recordings, urban_sed
 from wsaed.corpora.recordings import FILE
 from wsaed.features import FRONT_ENDS, log_mel
 from wsaed.files import cache_root
@@ -208,6 +208,25 @@ def test_a_malformed_line_is_named_with_its_file_and_number(
     with pytest.raises(SystemExit) as stopped:
         files.one_line(partial(command.main, [name, *sizes]))
     assert stopped.value.code == str(error.value)
+
+
+READ = {split: partial(desed.read, split=split) for split in ("strong", "weak", "unlabelled")} | {
+    "segments": lambda path: audioset.read_segments(path, {"/m/09x0r": "Speech"}, {}, 7),
+    "classes": audioset.read_classes,
+    "events": lambda path: audioset.read_strong(path, {}),
+    "soundscape": urban_sed.read,
+}
+LISTS = {kind: mine for small in SMALL.values() for kind, mine in small.lines.items()}
+LINES = [(kind, *case) for kind, mine in LISTS.items() for case in mine["bad"]]
+
+
+@pytest.mark.parametrize(("kind", "line", "said"), LINES)
+def test_every_malformed_line_of_a_list_is_told(tmp_path, kind, line, said):
+    path, good = tmp_path / "x.tsv", LISTS[kind]["good"]
+    path.write_text(f"{good}\n\n{line}\n{good}\n")
+    with pytest.raises(ValueError) as error:
+        READ[kind](path)
+    assert one_line(error).startswith(f"{path}:3: ") and said in one_line(error)
 
 
 WRITTEN = {  # by other programs, with the same meaning

@@ -44,29 +44,6 @@ def test_the_splits_hold_what_the_annotations_say_and_nothing_broken(root):
     assert "train has no air_conditioner, car_horn, children_playing, drilling" in corpus.about
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("1.0\t2.0", "expected onset, offset, label between tabs"),
-        ("1.0\t2.0\tsiren\t1", "expected onset, offset"),
-        ("1.0,2.0,siren", "expected onset, offset"),
-        ("one\t2.0\tsiren", "expected onset, offset"),
-        ("1.0\t2.0\tnoise", "label 'noise' is none of air_conditioner, car_horn"),
-        ("2.0\t2.0\tsiren", "from 2 to 2 s is no event in 10 s"),
-        ("-1\t2.0\tsiren", "from -1 to 2 s"),
-        ("nan\t2.0\tsiren", "from nan to 2 s"),
-        ("9.0\t10.5\tsiren", "from 9 to 10.5 s"),
-        ("9.0\tinf\tsiren", "from 9 to inf s"),
-    ],
-)
-def test_a_malformed_line_is_named_with_its_file_and_number(tmp_path, line, said):
-    path = tmp_path / "soundscape.txt"
-    path.write_text(f"0.5\t10.000000000000002\tsiren\n\n{line}\n")
-    with pytest.raises(ValueError) as error:
-        urban_sed.read(path)
-    assert one_line(error).startswith(f"{path}:3: {said}")
-
-
 def test_events_come_by_label_and_onset_and_end_with_the_soundscape(tmp_path):
     path = tmp_path / "soundscape.txt"
     path.write_text("3\t4\tsiren\r\n5e-1\t10.0000000002\tsiren\r\n\r\n1.0\t2\tdrilling\r\n")
