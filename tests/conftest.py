@@ -26,9 +26,9 @@ def one_line(error) -> str:
 
 
 @contextmanager
-def refused(match: str):
-    """What is done in it raises a ValueError, in one line that ``match`` finds something in."""
-    with pytest.raises(ValueError, match=match) as error:
+def refused(match: str, kind: type = ValueError):
+    """What is done in it raises such an error, in one line that ``match`` finds something in."""
+    with pytest.raises(kind, match=match) as error:
         yield error
     one_line(error)
 

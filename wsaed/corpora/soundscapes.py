@@ -71,13 +71,10 @@ def complete(spec: dict) -> dict:
     for split in SPLITS:
         size = spec[split] or 0
         _check(split in shape or not size, f"shape {name!r} has no split {split!r}")
-        possible = isinstance(size, int) and size >= 0
-        _check(possible, f"{split}={size!r} must be a number of clips, 0 or more")
-    two = "must be 2 or more: to train and to test with"
-    _check(spec["references"] != 1, f"references=1 {two}")
-    (low, high), noise = spec["snr"], spec["noise"]
-    _check(low <= high, f"snr={[low, high]} must rise")
-    _check(noise >= 0, f"noise={noise} must be 0 or more")
+        _check(isinstance(size, int) and size >= 0, f"{split}={size!r}: give clips, 0 or more")
+    _check(spec["references"] != 1, "references=1: give 2 or more, to train and to test with")
+    _check(spec["snr"][0] <= spec["snr"][1], f"snr={spec['snr']} must rise")
+    _check(spec["noise"] >= 0, f"noise={spec['noise']} must be 0 or more")
     return spec
 
 
