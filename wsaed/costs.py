@@ -10,6 +10,8 @@ from math import prod
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from wsaed.nets import parameter_count
+
 
 def of_clip(net: torch.nn.Module, front_end) -> dict[str, int]:
     """{"parameters", "multiply_adds"} of a net on the CPU that hears one clip; of a pair's student.
@@ -17,8 +19,7 @@ def of_clip(net: torch.nn.Module, front_end) -> dict[str, int]:
     front_end: of `wsaed.features`, whose own work is not counted.
     """
     net, clip = getattr(net, "student", net), torch.zeros(1, front_end.frames, front_end.mels)
-    count = sum(weight.numel() for weight in net.parameters())
-    return {"parameters": count, "multiply_adds": multiply_adds(net, clip)}
+    return {"parameters": parameter_count(net), "multiply_adds": multiply_adds(net, clip)}
 
 
 def multiply_adds(net: torch.nn.Module, x: torch.Tensor) -> int:

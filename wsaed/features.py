@@ -43,24 +43,13 @@ class FrontEnd:
 FRONT_ENDS = {name: FrontEnd(**values) for name, values in table("features.yaml").items()}
 
 
-WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
-
-
 @lru_cache
 def _mel(front_end: FrontEnd) -> torch.nn.Module:
-    return torchaudio.transforms.MelSpectrogram(
-        front_end.rate,
-        front_end.n_fft,
-        front_end.window,
-        front_end.hop,
-        front_end.f_min,
-        front_end.f_max,
-        n_mels=front_end.mels,
-        window_fn=WINDOWS[front_end.window_shape],
-        power=front_end.power,
-        norm=front_end.norm,
-        mel_scale="slaney",
-    )
+    sizes = front_end.rate, front_end.n_fft, front_end.window, front_end.hop
+    bands = {"n_mels": front_end.mels, "norm": front_end.norm, "mel_scale": "slaney"}
+    shape = {"window_fn": getattr(torch, f"{front_end.window_shape}_window")}
+    more = shape | {"power": front_end.power} | bands
+    return torchaudio.transforms.MelSpectrogram(*sizes, front_end.f_min, front_end.f_max, **more)
 
 
 def log_mel(waveform: np.ndarray, front_end: FrontEnd) -> np.ndarray:

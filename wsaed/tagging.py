@@ -1,14 +1,38 @@
-"""Scores of clip probabilities, which two papers' systems share.
+"""Nets that tag clips: their training and their scores, which two papers' systems share.
 
 Notebook: secost/method.ipynb.
 """
 
+from pathlib import Path
+
 import numpy as np
 
-from wsaed import scoring
+from wsaed import nets, scoring, training
 from wsaed.corpora import Corpus, Split
+from wsaed.features import FRONT_ENDS
 
 RESAMPLES = 50  # clip bootstraps stored with every run; the same ones for all of a replicate
+
+
+def learn(corpus: Corpus, loss, target, spec: dict, replicate: int, folder: Path, tell) -> tuple:
+    """A net of the spec, trained by `training.tagger` and kept in ``folder``: its best epoch.
+
+    loss, target: of the training clips, as `training.tagger` takes them; the best mAP on the validation clips' annotated labels decides.
+    Gives (the net, split -> features, the training's scores).
+    """
+    front_end = FRONT_ENDS[spec["front_end"]]
+    parts = {name: split for name, split in corpus.splits.items() if len(split)}
+    features = {name: training.resident(part.features(front_end)) for name, part in parts.items()}
+    net = nets.initialised(spec, len(corpus.labels), replicate, features["train"])
+
+    def validate() -> float:
+        said = training.predict(net, features["validation"])[1]
+        return map_of(corpus["validation"].clip_labels, said)
+
+    learned = net, loss, features["train"], training.on_device(target), spec, replicate
+    found = training.tagger(*learned, folder, tell, validate=validate, trunk=net)
+    nets.save(net, folder)
+    return net, features, found
 
 
 def tagging_scores(split: Split, probabilities: np.ndarray, seed: int) -> dict:

@@ -95,7 +95,10 @@ def fit(
     (60), and resumed from exactly; it holds the weights of ``beside``, too. Stops with SystemExit
     at an epoch's end when the parent process has died.
     """
-    net = distribute(plain)
+    net = plain = plain.to(device())
+    if rank_and_world()[1] > 1:  # averages the gradients of torchrun's processes
+        ids = [device().index] if device().type == "cuda" else None
+        net = nn.parallel.DistributedDataParallel(plain, device_ids=ids)
     learned = [weight for weight in net.parameters() if weight.requires_grad]
     adam = torch.optim.Adam(learned, budget["learning_rate"], betas=betas, fused=True)
     modules = {"net": net} | ({"beside": beside} if beside is not None else {})
@@ -125,8 +128,7 @@ def fit(
                 sums[key] = sums.get(key, 0) + torch.as_tensor(value).detach()
         taken = (rows[-1]["steps"] if rows else 0) + len(todo)
         means = {k: float(v) / len(todo) for k, v in sums.items()}
-        rows.append({"epoch": epoch + 1, "steps": taken} | means)
-        rows[-1] |= slopes
+        rows.append({"epoch": epoch + 1, "steps": taken} | means | slopes)
         if validate:
             score = validate()
             if score > max((row["validation"] for row in rows[:-1]), default=-np.inf):
@@ -201,11 +203,10 @@ def on_device(values: np.ndarray) -> torch.Tensor:
 def _save(path: Path, modules: dict, adam, epoch: int, rows: list[dict]) -> None:
     if rank_and_world()[0]:
         return
-    weights = {name: module.state_dict() for name, module in modules.items()}
+    state = {"epoch": epoch, "rows": rows, "adam": adam.state_dict()}
+    state["modules"] = {name: module.state_dict() for name, module in modules.items()}
     with whole(path) as partial:
-        torch.save(
-            {"epoch": epoch, "rows": rows, "modules": weights, "adam": adam.state_dict()}, partial
-        )
+        torch.save(state, partial)
 
 
 def _resume(path: Path, modules: dict, adam) -> tuple[int, list[dict]]:
@@ -236,15 +237,6 @@ def predict(net: nn.Module, features, answer: Callable | None = None, batch_size
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
-def distribute(module: nn.Module) -> nn.Module:
-    """The module on its device, wrapped for gradient averaging when torchrun started us."""
-    module = module.to(device())
-    if rank_and_world()[1] > 1:
-        ids = [device().index] if device().type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids)
-    return module
-
-
 IN_MEMORY = 4 << 30  # bytes of features that are kept on the device whole
 
 
@@ -259,14 +251,8 @@ def rows_of(features, batches: list[np.ndarray]) -> Iterable[tuple[torch.Tensor,
             index = torch.as_tensor(rows, device=features.device)
             yield features[index].float(), index
         return
-    pinned = device().type == "cuda"
-    reader = torch.utils.data.DataLoader(
-        features,
-        sampler=batches,
-        batch_size=None,
-        num_workers=min(4, os.cpu_count() or 1),
-        pin_memory=pinned,
-    )
+    ahead = {"num_workers": min(4, os.cpu_count() or 1), "pin_memory": device().type == "cuda"}
+    reader = torch.utils.data.DataLoader(features, sampler=batches, batch_size=None, **ahead)
     for x, rows in zip(reader, batches, strict=True):
         yield x.to(device(), non_blocking=True).float(), torch.as_tensor(rows, device=device())
 

@@ -135,13 +135,17 @@ def left_out(spec: dict) -> str:
     return reader.left_out(spec) if reader else load(spec, 0).left_out
 
 
-def embedded(shape: str, **more) -> dict:
-    """What a spec says of the embedded corpus beyond its sizes: ``shape``, and BANK's name or None.
+def spec_of(p: dict, splits: Iterable[str], shape: str, **more) -> dict:
+    """A corpus as specs hold it: its name, and how many clips of each split ``p`` asks for.
 
-    A bank of recordings is known by its folder's name, so that a spec holds no path.
+    Of the embedded one also ``shape``, ``more``, and BANK's name or None: a bank of recordings is
+    known by its folder's name, so that a spec holds no path.
     """
+    spec = {"name": p["corpus"]} | {split: p[f"{split}_clips"] for split in splits}
+    if p["corpus"] != "soundscapes":
+        return spec
     bank = os.environ.get("BANK")
-    return {"shape": shape, "bank": Path(bank).name if bank else None} | more
+    return spec | {"shape": shape, "bank": Path(bank).name if bank else None} | more
 
 
 ENVIRONMENT = ("BANK", "TEST_FOLD", "AUDIOSET", "DESED", "URBAN_SED", "CACHE")

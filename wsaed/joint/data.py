@@ -109,10 +109,13 @@ class Data:
         """The epoch's batches; budget: "batch_size", and "steps" in "epochs" of one length."""
         each = max(1, budget["steps"] // budget["epochs"])
         rows = mixed(self.counts, budget["batch_size"], each, replicate, epoch)
-        for i, (x, row) in enumerate(training.rows_of(self.features, rows)):
+        return self.of(rows, epoch * len(rows), len(rows) * budget["epochs"])
+
+    def of(self, rows: list[np.ndarray], first: int, steps: int) -> Iterator[Batch]:
+        """Batches of the clips ``rows``, of which the first is step ``first`` of ``steps``."""
+        for step, (x, row) in enumerate(training.rows_of(self.features, rows), first):
             labels = self.clip_labels[row], self.frame_labels[row].float()
-            steps = epoch * len(rows) + i, len(rows) * budget["epochs"]
-            yield Batch(x, *labels, self.kind[row], *steps)
+            yield Batch(x, *labels, self.kind[row], step, steps)
 
 
 def of_kind(loss: Callable, p: torch.Tensor, y: torch.Tensor, chosen: torch.Tensor):

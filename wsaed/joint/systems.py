@@ -3,7 +3,7 @@
 Notebooks: notebooks/joint_at_aed/.
 """
 
-from wsaed.corpora import embedded
+from wsaed.corpora import spec_of
 from wsaed.files import table
 
 PAPER, NEEDS = "joint_at_aed", ("DESED",)
@@ -17,8 +17,7 @@ SNR = [10, 25]  # dB above the background, the embedded corpus
 # What a precondition needs: nets that are told labels alone, some of them more of the truth
 PRECONDITIONS = ("labelled", "synthetic_only", "recorded_strong", "all_tagged")
 HEADLINES = ["mt", "gl", "pts", "tfd", "tfd_afl"]
-# What calibration may look at: the baselines, their training clips, their scores
-TRAINING_SPLITS = ("strong", "weak", "unlabelled")
+# What calibration may look at: the baselines, their scores
 BASELINES = ("gl", "mt", *PRECONDITIONS)
 CALIBRATED = tuple(PUBLISHED["calibrated"])
 
@@ -34,17 +33,14 @@ def systems(p: dict) -> dict[str, dict]:
 def _spec(p: dict, method: str, net: str, **more) -> dict:
     """A system at the sizes of a profile's parameters ``p``; ``more`` goes into the spec."""
     mt = "mt_" if method == "mean_teacher" else ""  # the official baseline has sizes of its own
-    splits = (*TRAINING_SPLITS, "validation", "test")
-    corpus = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
-    if p["corpus"] == "soundscapes":
-        corpus |= embedded("domestic", snr=SNR)
+    splits = "strong", "weak", "unlabelled", "validation", "test"
     sizes = {"width": p[f"{mt}width"], "frames": p[f"{mt}frames"]}
     own = ("mels", "dropout", *(("at_pool", "units") if method == "joint" else ()))
     rate = RATES[method] if p["width"] < 1 else FULL_WIDTH_RATE
     return {
         "method": f"joint.method:{method}",
         "net": {"name": f"joint.nets:{net}"} | sizes | {key: p[key] for key in own},
-        "corpus": corpus,
+        "corpus": spec_of(p, splits, "domestic", snr=SNR),
         "front_end": p[f"{mt}front_end"],
         "budget": {k: p[k] for k in ("steps", "epochs", "batch_size")} | {"learning_rate": rate},
         "draw": 0,

@@ -6,15 +6,15 @@ y_hat a teacher's output, y_bar the target; all are (clips, classes) in [0, 1].
 Notebook: secost/method.ipynb derives the equations.
 """
 
+from collections import namedtuple
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsaed import corpora, nets, scoring, tagging, training
+from wsaed import corpora, scoring, tagging, training
 from wsaed.features import FRONT_ENDS
 
 
@@ -119,28 +119,19 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
     What is kept is the epoch whose mAP on the validation clips' annotated labels is best. Gives
     its scores. ``teachers`` are the folders of the finished runs that it learns from.
     """
-    corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
-    features = {name: training.resident(s.features(front_end)) for name, s in corpus.splits.items()}
-    y, heard = (corpus[name].clip_labels for name in ("train", "validation"))
+    corpus = corpora.load(spec["corpus"], replicate)
+    y = np.asarray(corpus["train"].clip_labels, np.float32)
     y_bar = target(spec, y, teachers)
-    net = nets.initialised(spec, len(corpus.labels), replicate, features["train"])
-    given = torch.stack([training.on_device(v) for v in (y_bar, np.asarray(y, y_bar.dtype))], 1)
-    share = spec["alpha"][0] if teachers else 1.0
-    loss, where = partial(loss_terms, share=share), (spec, replicate, folder, tell)
-
-    def validate() -> float:
-        return tagging.map_of(heard, training.predict(net, features["validation"])[1])
-
-    options = {"validate": validate, "trunk": net}
-    scores = training.tagger(net, loss, features["train"], given, *where, **options)
+    loss = partial(loss_terms, share=spec["alpha"][0] if teachers else 1.0)
+    where, given = (spec, replicate, folder, tell), np.stack([y_bar, y], 1)
+    net, features, scores = tagging.learn(corpus, loss, given, *where)
     outputs = {name: training.predict(net, features[name])[1] for name in corpus.splits}
     for name, p in outputs.items():  # half precision ties scores, which only a target may do
         np.save(folder / f"{name}.npy", p.astype(np.float16) if name == "train" else p)
-    nets.save(net, folder)
     scores |= _scores(corpus, outputs, replicate)
     scores |= tagging.training_quality(corpus, outputs["train"], y_bar)
     if hasattr(net, "segment_times") and corpus["test"].events is not None:
-        scores |= localization(net, corpus, features["test"], front_end)
+        scores |= localization(net, corpus, features["test"], FRONT_ENDS[spec["front_end"]])
     return scores
 
 
@@ -161,14 +152,8 @@ def _scores(corpus, outputs: dict[str, np.ndarray], replicate: int) -> dict:
     return scores | {"validation_map_noisy": noisy}
 
 
-class FrameScores(NamedTuple):
-    """One label of one test clip: scores a frame (frames,), and whether it sounds there."""
-
-    clip: int
-    label: str
-    model: np.ndarray
-    energy: np.ndarray
-    active: np.ndarray
+# One label of one test clip: scores a frame (frames,), and whether it sounds there
+FrameScores = namedtuple("FrameScores", "clip label model energy active")
 
 
 def frame_scores(net, corpus, features, front_end, clips):

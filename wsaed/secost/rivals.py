@@ -10,17 +10,9 @@ import torch.nn.functional as F
 from scipy.linalg import eigh
 from torch import nn
 
+from wsaed import nets
 from wsaed.features import FrontEnd
-from wsaed.nets import (
-    EPSILON,
-    LogMelNet,
-    attention,
-    average,
-    check_log_mel,
-    convolution,
-    linear_softmax,
-    scaled,
-)
+from wsaed.nets import EPSILON, LogMelNet, attention, convolution, scaled
 
 STEPS, VALUES = 10, 128  # embeddings a clip, numbers an embedding
 Pooling, TalNetPooling = Literal["average", "attention"], Literal["linear", "attention"]
@@ -72,7 +64,7 @@ class EmbeddingAttention(nn.Module):
         h = self.body(x.transpose(1, 2)).transpose(1, 2)
         u = self.cla(h).float()
         if self.att is None:
-            pooled = average(u)
+            pooled = nets.average(u)
         else:
             pooled = attention(u, self.att(h).float().sigmoid().clamp(EPSILON, 1 - EPSILON))
         clip = self.head(self.dropout(F.relu(self.norm(pooled)))).float().sigmoid()
@@ -116,7 +108,7 @@ class EmbeddingAttention(nn.Module):
 
     def _patches(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, frames, mels) -> (batch, 10, 25 mels): ten patches of 25 frames, averaged."""
-        check_log_mel(x, self.mels)
+        nets.check_log_mel(x, self.mels)
         return F.adaptive_avg_pool2d(x, (STEPS * PATCH, self.mels)).reshape(len(x), STEPS, -1)
 
     def frames_per_second(self, front_end: FrontEnd) -> float:
@@ -166,7 +158,7 @@ class TalNet(LogMelNet):
         h, _ = self.gru(h.permute(0, 2, 1, 3).flatten(2))
         p = self.detection(h).float().sigmoid().clamp(EPSILON, 1 - EPSILON)
         if self.attention is None:
-            return p, linear_softmax(p)
+            return p, nets.linear_softmax(p)
         return p, attention(p, self.attention(h).float().softmax(1))
 
 

@@ -3,7 +3,7 @@
 Published values and names are in published.yaml. Notebooks: notebooks/secost/.
 """
 
-from wsaed.corpora import embedded
+from wsaed.corpora import spec_of
 from wsaed.features import FRONT_ENDS
 from wsaed.files import table
 from wsaed.secost.method import cascade, stage
@@ -24,15 +24,15 @@ CALIBRATED += ("train_map_noisy", "train_map_clean", "train_missing_auc", "train
 
 def base_spec(p: dict, **corpus) -> dict:
     """WELS-Net on the annotated labels at the sizes of a profile's parameters ``p``."""
-    made = p["corpus"] == "soundscapes"
-    corpus |= embedded("ontology") if made else {"front_end": p["front_end"]}
-    sizes = {split: p[f"{split}_clips"] for split in ("train", "validation", "test")}
+    if p["corpus"] != "soundscapes":  # a reader's clips may come without sound, as features
+        corpus["front_end"] = p["front_end"]
+    splits = "train", "validation", "test"
     rate = LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE
     net = {"name": "secost.net:WelsNet", "width": p["width"], "first_pool": p["first_pool"]}
     return {
         "method": "secost.method:train",
         "net": net | {"mels": FRONT_ENDS[p["front_end"]].mels},
-        "corpus": {"name": p["corpus"]} | sizes | corpus,
+        "corpus": spec_of(p, splits, "ontology") | corpus,
         "front_end": p["front_end"],
         "budget": {key: p[key] for key in ("epochs", "batch_size")} | {"learning_rate": rate},
         "draw": 0,

@@ -5,10 +5,10 @@ outputs are y_w, s_w (clips, classes) of the clips and Y_s, s_s (clips, frames, 
 frames; a teacher's are t_w and t_s. Notebook: shallow_student/method.ipynb.
 """
 
+from collections import namedtuple
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -147,12 +147,8 @@ def active_pool(curriculum: str, generation: int, order, labelled, unlabelled) -
     return np.sort(np.concatenate([labelled, unlabelled[chosen]]))
 
 
-class Epoch(NamedTuple):
-    """One epoch: its generation (from 1), how many clips are active, how many steps it takes."""
-
-    generation: int
-    clips: int
-    steps: int
+# One epoch: its generation (from 1), how many clips are active, how many steps it takes
+Epoch = namedtuple("Epoch", "generation clips steps")
 
 
 def plan(curriculum: str, labelled: int, unlabelled: int, budget: dict) -> list[Epoch]:
@@ -295,9 +291,7 @@ def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) 
         pieces = training.shuffled(len(rows), budget["batch_size"], replicate, epoch)
         chosen = [rows[piece] for piece in pieces[: epochs[epoch].steps]]
         before = sum(e.steps for e in epochs[:epoch])
-        for i, (x, row) in enumerate(training.rows_of(data.features, chosen)):
-            labels = data.clip_labels[row], data.frame_labels[row].float()
-            yield Batch(x, *labels, data.kind[row], before + i, budget["steps"])
+        return data.of(chosen, before, budget["steps"])
 
     def losses(net: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         x = augmented(spec["augment"], batch.x, batch.clip_labels, l, rate, plain.mean)

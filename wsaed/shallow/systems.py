@@ -17,34 +17,12 @@ PUBLISHED = table("shallow/published.yaml")
 # much, frozen on plain distillation alone (results/calibration/shallow_student.csv)
 LEARNING_RATE = 1e-3
 DECAYS = (0.996, 0.99, 1.0, 0.99, 0.996, 0.996)  # lambda of guided learning's six, its own first
-# What calibration may look at: the baselines, their training clips, their scores
-TRAINING_SPLITS = joint.TRAINING_SPLITS
+# What calibration may look at: the baselines, their scores
 BASELINES = ("sw_nm_ns", "labelled", "member")
 CALIBRATED = ("event_f1_median", "event_f1_tuned_median", "segment_f1_median", "tagging_f1_raw")
 
-# lambda_2 is searched as in the paper: the same tries for every loss, by validation, on corpus
-# seeds that no result uses (results/calibration/shallow_student.csv). Curricula and augmentations
-# keep that of the first row, for the paper keeps all else fixed there (section 5.2)
-SETTINGS = ("curriculum", "pseudolabels", "mask", "augment", "denominator", "lambda_2")
-CONFIGURATIONS = {
-    "ef_sw_em_cs": ("easier", "strong+weak", "event", "custom", "cells", 1.0),
-    "sw_em_cs": ("all", "strong+weak", "event", "custom", "cells", 1.0),
-    "hf_sw_em_cs": ("harder", "strong+weak", "event", "custom", "cells", 1.0),
-    "sw_nm_ns": ("all", "strong+weak", "none", "none", "cells", 1.0),
-    "ef_sw_em_ss": ("easier", "strong+weak", "event", "standard", "cells", 1.0),
-    "ef_sw_em_ns": ("easier", "strong+weak", "event", "none", "cells", 1.0),
-    "ef_sw_sm_cs": ("easier", "strong+weak", "segment", "custom", "cells", 1.0),
-    "ef_sw_nm_cs": ("easier", "strong+weak", "none", "custom", "cells", 1.0),
-    "ef_w_em_cs": ("easier", "weak", "event", "custom", "cells", 1.0),
-    "em_cs": ("none", "none", "event", "custom", "cells", 1.0),
-    # not the paper's: what labels alone give, and the frame loss divided by the mask's sum
-    "labelled": ("none", "none", "none", "none", "cells", 1.0),
-    "ef_sw_em_cs_mask_sum": ("easier", "strong+weak", "event", "custom", "mask", 1.0),
-    "ef_sw_sm_cs_mask_sum": ("easier", "strong+weak", "segment", "custom", "mask", 1.0),
-}
-
-HEADLINES = ["ensemble", "single", "member", "ef_sw_em_cs", "sw_em_cs", "sw_nm_ns", "ef_sw_nm_cs"]
-HEADLINES += ["ef_w_em_cs", "em_cs"]
+SETTINGS, CONFIGURATIONS = PUBLISHED["settings"], PUBLISHED["configurations"]
+HEADLINES = PUBLISHED["headlines"]
 
 
 def systems(p: dict) -> dict[str, dict]:
@@ -63,8 +41,7 @@ def teacher(p: dict, single: bool = False) -> dict:
     since any other has heard its test clips. ``single``: the best member alone.
     """
     sizes = {key: p[key] for key in p if key.endswith("_clips")}
-    sizes |= {"corpus": p["corpus"], "width": p["teacher_width"]}
-    sizes["steps"] = p["teacher_steps"]
+    sizes |= {"corpus": p["corpus"]} | {key: p[f"teacher_{key}"] for key in ("width", "steps")}
     gl = joint.systems(parameters.chosen(joint.PAPER, p["profile"]) | sizes)["gl"]
     members = [gl | ({} if os.environ.get("BANK") else {"replicate": 0})]
     for draw, decay in enumerate(DECAYS[1 : p["members"]], 1):

@@ -93,30 +93,25 @@ class Conditional(LogMelNet):
 
 def train(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Train the network into ``folder`` to tag its own corpus; its curves, with validation mAP."""
-    corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
-    parts = [corpus[name] for name in ("train", "validation")]
-    features, heard = (training.resident(split.features(front_end)) for split in parts)
-    labels, wanted = (split.clip_labels.astype(np.float32) for split in parts)
-    net = nets.initialised(spec, len(corpus.labels), replicate, features)
-
-    def validate() -> float:
-        return tagging.map_of(wanted, training.predict(net, heard)[1])
-
-    learned = F.binary_cross_entropy, features, training.on_device(labels)
-    found = training.tagger(net, *learned, spec, replicate, folder, tell, validate=validate)
-    nets.save(net, folder)
-    return found
+    corpus = corpora.load(spec["corpus"], replicate)
+    labels = np.asarray(corpus["train"].clip_labels, np.float32)
+    where = spec, replicate, folder, tell
+    return tagging.learn(corpus, F.binary_cross_entropy, labels, *where)[2]
 
 
 def embed(spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Write the references' embeddings.npy, (references, 128) float32; {"reference_accuracy"}.
 
-    The network is the teacher's, or with spec["panns"], a file's name, the environment's PANNS.
+    The network is the teacher's, or with spec["panns"], a file's name, the environment's PANNS:
+    ValueError where that is another file.
     """
     corpus, front_end = corpora.load(spec["corpus"], replicate), FRONT_ENDS[spec["front_end"]]
     if spec.get("panns"):
         net = nets.build(spec, len(corpus.labels))
-        load_panns(panns_file(spec["panns"]), net)
+        path, name = Path(os.environ.get("PANNS") or ""), spec["panns"]
+        if path.name != name:
+            raise ValueError(f"PANNS={str(path)!r} must be the path of the file {name}")
+        load_panns(path, net)
     else:
         (teacher,) = spec["teachers"]
         classes = len(corpora.load(teacher["corpus"], replicate).labels)
@@ -142,14 +137,6 @@ def reference_accuracy(e: np.ndarray, clip_labels: np.ndarray) -> float:
     near = e @ (means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-12)).T
     right = [near[rows].argmax(1) == k for k, rows in enumerate(tested)]
     return float(np.concatenate(right).mean())
-
-
-def panns_file(name: str) -> Path:
-    """The environment's PANNS, if that is the file called ``name``; else ValueError."""
-    path = Path(os.environ.get("PANNS") or "")
-    if path.name != name:
-        raise ValueError(f"PANNS={str(path)!r} must be the path of the file {name}")
-    return path
 
 
 def load_panns(path: Path, net: Conditional) -> None:

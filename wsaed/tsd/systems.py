@@ -6,7 +6,7 @@ The published numbers are published.yaml. Notebooks: notebooks/mixed_tsd/.
 import os
 from pathlib import Path
 
-from wsaed.corpora import embedded
+from wsaed.corpora import spec_of
 from wsaed.files import table
 from wsaed.tsd.method import TRAINING, algorithm_1, student
 from wsaed.tsd.scores import CONTROLS
@@ -36,9 +36,7 @@ def base_spec(p: dict) -> dict:
     They are of PANNs where the environment's PANNS is the file, else of `pretrained`.
     """
     splits = (*TRAINING, "validation", "test", "references")
-    corpus = {"name": p["corpus"], **{split: p[f"{split}_clips"] for split in splits}}
-    if p["corpus"] == "soundscapes":
-        corpus |= embedded("targets", snr=SNR)
+    corpus = spec_of(p, splits, "targets", snr=SNR)
     front_end = {"front_end": p["front_end"]}
     teacher = {"method": "tsd.conditional:embed", "corpus": corpus}
     if file := os.environ.get("PANNS"):
