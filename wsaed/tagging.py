@@ -17,8 +17,8 @@ RESAMPLES = 50  # clip bootstraps stored with every run; the same ones for all o
 def learn(corpus: Corpus, loss, target, spec: dict, replicate: int, folder: Path, tell) -> tuple:
     """A net of the spec, trained by `training.tagger` and kept in ``folder``: its best epoch.
 
-    loss, target: of the training clips, as `training.tagger` takes them; the best mAP on the validation clips' annotated labels decides.
-    Gives (the net, split -> features, the training's scores).
+    loss, target: of the training clips, as `training.tagger` takes them; the best mAP on the
+    validation clips' annotated labels decides. Gives (the net, split -> features, its scores).
     """
     front_end = FRONT_ENDS[spec["front_end"]]
     parts = {name: split for name, split in corpus.splits.items() if len(split)}

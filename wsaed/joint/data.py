@@ -125,6 +125,4 @@ def of_kind(loss: Callable, p: torch.Tensor, y: torch.Tensor, chosen: torch.Tens
 
 def coarser(frame_labels: torch.Tensor, steps: int) -> torch.Tensor:
     """Frame labels (clips, frames, classes) at a slower net's rate: the maximum in its window."""
-    if frame_labels.shape[1] == steps:
-        return frame_labels
     return F.adaptive_max_pool1d(frame_labels.transpose(1, 2), steps).transpose(1, 2)

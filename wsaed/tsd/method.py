@@ -79,17 +79,12 @@ def domain_loss(D_z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     return (D_z - d).square().sum(1).mean()
 
 
-class Reverse(torch.autograd.Function):
-    """Identity, whose gradient is turned round and scaled."""
-
-    @staticmethod
-    def forward(ctx, z, lambda_d):
-        ctx.lambda_d = lambda_d
-        return z.view_as(z)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return -ctx.lambda_d * grad, None
+def reverse(z: torch.Tensor, lambda_d: float) -> torch.Tensor:
+    """z itself, whose gradient is turned round and scaled."""
+    z = z.view_as(z)
+    if z.requires_grad:
+        z.register_hook(lambda grad: -lambda_d * grad)
+    return z
 
 
 class Student(nn.Module):
@@ -113,7 +108,7 @@ class Student(nn.Module):
         z = self.net.features(x)
         domain = None
         if self.discriminator is not None:
-            domain = self.discriminator(Reverse.apply(z, self.lambda_d))
+            domain = self.discriminator(reverse(z, self.lambda_d))
         return *self.net.ask(z, e, clip), domain
 
 
