@@ -260,7 +260,6 @@ def sed_eval_segment(reference: Events, estimated: Events, labels=None, resoluti
 
 
 def _sed_eval(metrics: str, settings: dict, reference: Events, estimated: Events, labels):
-    from dcase_util.containers import MetaDataContainer
     from sed_eval import sound_event
 
     labels = _labels(reference, estimated, labels)
@@ -271,7 +270,7 @@ def _sed_eval(metrics: str, settings: dict, reference: Events, estimated: Events
     for file, events in reference.items():
         both = events, estimated.get(file, ())
         rows = [[dict(zip(names, e, strict=False), filename=file) for e in es] for es in both]
-        metric.evaluate(*map(MetaDataContainer, rows))
+        metric.evaluate(*rows)
     by_class = [metric.class_wise_f_measure(label)["f_measure"] for label in labels]
     if np.isnan(by_class).all():  # sed_eval would warn on its way to nan
         return np.array(by_class), float("nan")

@@ -26,10 +26,8 @@ def filters(corpus: Corpus, rate: float) -> dict[str, dict]:
     found = {r: {"windows": postprocess.windows(lengths, r, rate)} for r in postprocess.RULES}
     frames = max(1, 2 * round((BASELINE_WINDOW * rate - 1) / 2) + 1)
     one = np.ones(len(corpus.labels), int)
-    return found | {
-        "baseline": {"windows": frames * one, "passes": 1},
-        "whole_clip": {"windows": one},
-    }
+    found["baseline"] = {"windows": frames * one, "passes": 1}
+    return found | {"whole_clip": {"windows": one}}
 
 
 def outputs_of(net, corpus: Corpus, front_end) -> dict:
