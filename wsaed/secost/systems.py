@@ -24,7 +24,7 @@ CALIBRATED += ("train_map_noisy", "train_map_clean", "train_missing_auc", "train
 
 def base_spec(p: dict, **corpus) -> dict:
     """WELS-Net on the annotated labels at the sizes of a profile's parameters ``p``."""
-    if p["corpus"] != "soundscapes":  # a reader's clips may come without sound, as features
+    if p["corpus"] != "soundscapes":  # features made in the pass that checks the audio
         corpus["front_end"] = p["front_end"]
     splits = "train", "validation", "test"
     rate = LEARNING_RATE if p["width"] < 1 else FULL_WIDTH_RATE
