@@ -78,13 +78,12 @@ def pinned(spec: dict, replicate: int) -> tuple[dict, int]:
     return {k: v for k, v in spec.items() if k != "replicate"}, spec.get("replicate", replicate)
 
 
-def train_one(spec: dict, replicate: int, settings: dict | None = None) -> dict:
+def train_one(spec: dict, replicate: int) -> dict:
     """Train one run whose teachers are finished, unless it is there; give its record.
 
     The run is made in a ``.partial`` folder under a lock and moved into place whole. Under
     torchrun all processes enter; the first one holds the lock and keeps what was made.
     """
-    os.environ.update(settings or {})
     torch.set_num_threads(int(os.environ.get("THREADS") or 1))
     home = folder(spec, replicate)
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -225,8 +224,9 @@ def _job(spec: dict, replicate: int, settings: dict, asked_by: int | None) -> tu
     """(a run's `cost`, {its key: why it failed} or nothing), once it is trained."""
     if asked_by not in (None, os.getpid(), os.getppid()):
         os._exit(1)  # a pool's worker with jobs left, whose parent ended between two of them
+    os.environ.update(settings)
     try:
-        train_one(spec, replicate, settings)
+        train_one(spec, replicate)
     except SystemExit:
         os._exit(1)  # the parent has ended: a pool's worker would wait for it for ever
     except Exception as error:
@@ -389,23 +389,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
     results = options.results or ROOT / "results" / folder_of(options.profile)
-    every, jobs, there = {}, {}, papers_of(options.profile, options.replicates)
-    for paper in there:
-        artefacts = PAPERS[paper].artefacts(options.profile)
-        every |= {f"{paper}/{artefact}": names for artefact, names in artefacts.items()}
+    there, jobs = papers_of(options.profile, options.replicates), {}
+    every = {
+        f"{paper}/{artefact}": (paper, names)
+        for paper in there
+        for artefact, names in PAPERS[paper].artefacts(options.profile).items()
+    }
     wanted = options.artefacts or list(every)
     for artefact in wanted:
-        paper = artefact.partition("/")[0]
         if artefact not in every:
-            known = paper in PAPERS.keys() - there.keys()
+            known = artefact.partition("/")[0] in PAPERS.keys() - there.keys()
             what = "can't be made here" if known else "is no table or figure here: correct its name"
             raise ValueError(f"{artefact} {what}")
-        jobs.setdefault(paper, (set(), there[paper], results / paper))[0].update(every[artefact])
+        paper, names = every[artefact]
+        jobs.setdefault(paper, (set(), there[paper], results / paper))[0].update(names)
     found, failed = collect(jobs, options.anew)
     for artefact in wanted if os.environ.get("RANK", "0") == "0" else ():
-        paper, notebook = artefact.partition("/")[0], ROOT / "notebooks" / f"{artefact}.ipynb"
-        needed = wished(paper, every[artefact], there[paper])
-        if notebook.exists() and needed.keys() <= found[paper].keys():
+        (paper, names), notebook = every[artefact], ROOT / "notebooks" / f"{artefact}.ipynb"
+        if notebook.exists() and wished(paper, names, there[paper]).keys() <= found[paper].keys():
             print(shown(notebook))
     said = [f"{paper} is not all made: {why}" for paper, why in failed.items()]
     for line in said[:-1]:
