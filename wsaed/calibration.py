@@ -33,12 +33,12 @@ def changed(spec: dict, settings: dict) -> dict:
 
     A setting of the corpus is its teachers', too: they hear the same clips.
     """
-    mine = {"budget": BUDGET, "net": spec.get("net", {}).keys(), "front_end": ("front_end",)}
-    mine["own"] = [k for k in spec if k not in ("corpus", "teachers", *mine)]
+    mine = {"budget": BUDGET, "net": spec.get("net", ())}
+    mine["own"] = spec.keys() - {"corpus", "teachers", *mine}
     parts = {part: {k: v for k, v in settings.items() if k in keys} for part, keys in mine.items()}
     other = {k: v for k, v in settings.items() if not any(k in part for part in parts.values())}
-    flat = parts.pop("own") | parts.pop("front_end")
-    found = spec | flat | {part: spec[part] | more for part, more in parts.items() if more}
+    found = spec | parts.pop("own")
+    found |= {part: spec[part] | more for part, more in parts.items() if more}
     found["corpus"] = spec["corpus"] | other
     if "teachers" in spec:
         found["teachers"] = [changed(teacher, other) for teacher in spec["teachers"]]

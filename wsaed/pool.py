@@ -89,15 +89,14 @@ def check_cluster(client) -> None:
     nonce, path = secrets.token_hex(8), cache_root() / "cluster-nonce"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(nonce)
-    mine = _worker_answer(str(path))
-    for worker, answer in client.run(_worker_answer, str(path)).items():
-        if answer[0] != mine[0]:
+    answers, threads = client.run(_worker_answer, str(path)), client.nthreads()
+    for worker, (seen, made_by) in answers.items():
+        if seen != nonce:
             raise SystemExit(f"{worker} does not see CACHE={cache_root()}: give a shared folder")
-        if answer[1] != mine[1]:
+        if made_by != code.digest(code.modules()):
             raise SystemExit(f"{worker} runs other code than this machine: install the same commit")
-    for worker, threads in client.nthreads().items():
-        if threads > 1:
-            said = f"{worker} has {threads} threads, whose runs would share one random stream"
+        if (many := threads.get(worker, 1)) > 1:
+            said = f"{worker} has {many} threads, whose runs would share one random stream"
             raise SystemExit(f"{said}: start it with --nthreads 1")
 
 
