@@ -33,12 +33,12 @@ def changed(spec: dict, settings: dict) -> dict:
 
     A setting of the corpus is its teachers', too: they hear the same clips.
     """
-    mine = {"budget": BUDGET, "net": spec.get("net", {}).keys(), "front_end": ("front_end",)}
-    mine["own"] = [k for k in spec if k not in ("corpus", "teachers", *mine)]
+    mine = {"budget": BUDGET, "net": spec.get("net", ())}
+    mine["own"] = spec.keys() - {"corpus", "teachers", *mine}
     parts = {part: {k: v for k, v in settings.items() if k in keys} for part, keys in mine.items()}
     other = {k: v for k, v in settings.items() if not any(k in part for part in parts.values())}
-    flat = parts.pop("own") | parts.pop("front_end")
-    found = spec | flat | {part: spec[part] | more for part, more in parts.items() if more}
+    found = spec | parts.pop("own")
+    found |= {part: spec[part] | more for part, more in parts.items() if more}
     found["corpus"] = spec["corpus"] | other
     if "teachers" in spec:
         found["teachers"] = [changed(teacher, other) for teacher in spec["teachers"]]
@@ -51,15 +51,16 @@ def longer(spec: dict) -> dict:
     return changed(spec, {key: round(LONGER * spec["budget"][key])})
 
 
-def mean(records: list[dict], column) -> float:
-    """The mean over records of a score, or of column(scores)."""
-    read = column if callable(column) else lambda scores: scores[column]
-    return round(float(np.mean([read(record["scores"]) for record in records])), 4)
-
-
-def best(scores: dict) -> float:
-    """The validation score of the epoch that was kept."""
-    return scores["curves"]["validation"][scores["best_epoch"] - 1]
+def measured(records: list[dict], *columns: str) -> dict[str, float]:
+    """The means over runs: what they took, the score that chose the epoch kept, more columns."""
+    rows = []
+    for record in records:
+        scores, curve = record["scores"], record["scores"]["curves"]["validation"]
+        rows.append(scores | {"seconds": record["cost"]["seconds"], "epochs": len(curve)})
+        rows[-1]["validation"] = curve[scores["best_epoch"] - 1]
+    kept = ("steps", "seconds", "best_epoch", "epochs", "validation", *columns)
+    means = {name: round(float(np.mean([row[name] for row in rows])), 4) for name in kept}
+    return means | {name: round(means[name]) for name in ("steps", "seconds")}
 
 
 def told(system: str, spec: dict, records: list[dict], note: str, columns) -> dict:
@@ -72,12 +73,15 @@ def told(system: str, spec: dict, records: list[dict], note: str, columns) -> di
         "budget": json.dumps(spec["budget"]),
         "note": note,
         "seeds": len(records),
-        "steps": round(mean(records, "steps")),
-        "seconds": round(float(np.mean([record["cost"]["seconds"] for record in records]))),
-        "best_epoch": mean(records, "best_epoch"),
-        "epochs": mean(records, lambda scores: len(scores["curves"]["validation"])),
-        "validation": mean(records, best),
-    } | {name: mean(records, name) for name in columns}
+    } | measured(records, *columns)
+
+
+def add(name: str, rows: pd.DataFrame, once: str = "") -> None:
+    """Write rows below those of results/<name>; they replace what has the same in column once."""
+    path = ROOT / "results" / name
+    rows = pd.concat([pd.read_csv(path), rows]) if path.exists() else rows
+    rows = rows.drop_duplicates(once, keep="last") if once else rows
+    write_whole(path, rows.to_csv(index=False))
 
 
 def plateau(paper: str, systems: list[str], specs: dict, seeds: range) -> pd.DataFrame:
@@ -87,10 +91,10 @@ def plateau(paper: str, systems: list[str], specs: dict, seeds: range) -> pd.Dat
     records = runs.train(wanted, f"{paper}: trained out?")
     for i, system in enumerate(systems):
         both = np.array_split(records[2 * i * len(seeds) : 2 * (i + 1) * len(seeds)], 2)
-        score, more = (mean(half, best) for half in both)
-        change = round(more - score, 4)
-        steps = round(mean(both[0], "steps"))
-        rows.append([system, steps, score, more, change, len(seeds), change < delta])
+        now, more = map(measured, both)
+        change = round(more["validation"] - now["validation"], 4)
+        scores = now["validation"], more["validation"], change
+        rows.append([system, now["steps"], *scores, len(seeds), change < delta])
     heads = ["system", "steps", "score", "score at 1.5 times", "change", "seeds", "met"]
     return pd.DataFrame(rows, columns=heads)
 
@@ -114,23 +118,16 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := set(systems) - trained.keys():
         parser.error(f"{min(unknown)} is not trained; there are {', '.join(trained)}")
     if options.plateau:
-        path = ROOT / "results" / "evidence" / options.paper / "plateau.csv"
         made = plateau(options.paper, systems, trained, seeds)
-        if path.exists():
-            made = pd.concat([pd.read_csv(path), made]).drop_duplicates("system", keep="last")
-        write_whole(path, made.to_csv(index=False))
+        add(f"evidence/{options.paper}/plateau.csv", made, "system")
         print(made.to_string(index=False))
         return
-    path = ROOT / "results" / "calibration" / f"{options.paper}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
     for system in systems:
         records = runs.train([(trained[system], seed) for seed in seeds], f"calibration, {system}")
         columns = paper.CALIBRATED if system in paper.BASELINES else ()
-        row = pd.DataFrame([told(system, trained[system], records, options.note, columns)])
-        if path.exists():
-            row = pd.concat([pd.read_csv(path), row])
-        write_whole(path, row.to_csv(index=False))
-        print(row.iloc[-1].to_json())
+        row = told(system, trained[system], records, options.note, columns)
+        add(f"calibration/{options.paper}.csv", pd.DataFrame([row]))
+        print(json.dumps(row))
 
 
 if __name__ == "__main__":

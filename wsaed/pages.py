@@ -5,6 +5,7 @@
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 
 from wsaed import render, report, runs
@@ -41,8 +42,7 @@ def _origin(home: Path, records: dict) -> str:
     corpus = next(iter(records.values()))["spec"]["corpus"]
     bank, many = report.escaped(corpus.get("bank") or ""), len({r for _, r in records})
     sizes = ", ".join(f"{n or 'all'} {split}" for split, n in corpus.items() if type(n) is int)
-    path, taken = home / "cost.json", {}
-    costs = json.loads(path.read_text()) if path.exists() else {}
+    costs, taken = runs.read_costs(home), {}
     for (system, r), record in records.items():
         run = json.dumps([record["spec"], r], sort_keys=True)
         taken[run] = costs.get(f"{system}/{r}", {}).get("seconds", 0)
@@ -80,11 +80,10 @@ def check(results: Path) -> list[str]:
     """
     lines, paths = [], sorted(results.glob(f"*/*/{runs.RECORDS}"))
     for path in paths:
-        where, kinds, records = shown(path.parent), {}, runs.read_records(path)
-        for (system, _), record in records.items():
-            kinds.setdefault(system, set()).add(frozenset(record["scores"]))
+        where, records = shown(path.parent), runs.read_records(path)
+        kinds = {(system, frozenset(r["scores"])) for (system, _), r in records.items()}
+        mixed = Counter(sorted(system for system, _ in kinds)) - Counter({s for s, _ in records})
         lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
-        mixed = [system for system, names in kinds.items() if len(names) > 1]
         lines += [f"{where}: {system}'s replicates hold different scores" for system in mixed]
         for copy in sorted(path.parent.glob("*.ipynb")):
             source = ROOT / "notebooks" / path.parent.name / copy.name

@@ -69,10 +69,8 @@ def names(path: Path) -> tuple[dict, set[str]]:
             target = line.targets[0] if isinstance(line, ast.Assign) else line.target
             declared[target.id] = ast.literal_eval(line.value)
         except (AttributeError, ValueError):
-            said = (
-                f"{shown(path)}: `{ast.unparse(line)}` in the parameters cell: keep that cell to "
-            )
-            said += "`name = literal`, one a line, and compute in the next cell"
+            said = f"{shown(path)}: `{ast.unparse(line)}` in the parameters cell: keep that cell"
+            said += " to `name = literal`, one a line, and compute in the next cell"
             raise ValueError(said) from None
     nodes = (node for tree in plain if tree is not mine[0] for node in ast.walk(tree))
     used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
@@ -87,9 +85,8 @@ def check(path: Path, profile: str, replicates: int | None = None) -> dict:
     Raises ValueError or FileNotFoundError in one line that names the file, the key, what to do.
     """
     declared, used = names(path)
-    if unread := [key for key in declared if key not in used]:
-        said = f"{unread[0]} is declared and never read: use it or take it out"
-        raise ValueError(f"{shown(path)}: {said}")
+    if unread := [f"{shown(path)}: {key} is declared" for key in declared if key not in used]:
+        raise ValueError(f"{unread[0]} and never read: use it or take it out")
     if not parameters.file(path.parent.name, "smoke").exists():
         return {}
     values = parameters.checked(path.parent.name, profile)
@@ -143,8 +140,7 @@ def learners(session: nbformat.NotebookNode) -> nbformat.NotebookNode:
         elif tagged(cell, "solution"):
             code = f"```python\n{cell.source}\n```"
             solutions.append(f"<details><summary>{title}</summary>\n\n{code}\n\n</details>")
-    foot = nbformat.v4.new_markdown_cell("\n\n".join(solutions), id="solutions")
-    page.cells.append(foot)
+    page.cells.append(nbformat.v4.new_markdown_cell("\n\n".join(solutions), id="solutions"))
     return page
 
 
@@ -219,10 +215,9 @@ def main(arguments: list[str] | None = None) -> None:
         for path in options.notebooks:
             write_whole(path.parent / "learners" / path.name, text(learners(read(path))))
         return
-    results = options.results or ROOT / "results" / folder_of(options.profile)
-    results = Path(os.path.abspath(results))
+    results = (options.results or ROOT / "results" / folder_of(options.profile)).absolute()
     jobs = []
-    for path in (Path(os.path.abspath(notebook)) for notebook in options.notebooks):
+    for path in (notebook.absolute() for notebook in options.notebooks):
         values = check(path, options.profile, options.replicates)
         target = results / path.parent.name / path.name
         jobs.append((path, {}, path) if options.in_place else (path, values, target))

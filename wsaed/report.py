@@ -4,7 +4,6 @@ A row of a table is a system, or "system@rule": of a column that its records hol
 post-processing rule, as <column>_<rule>, that rule's.
 """
 
-import json
 import os
 import re
 from pathlib import Path
@@ -65,16 +64,16 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     df = pd.DataFrame.from_dict({k: r["scores"] for k, r in records.items()}, orient="index")
     df.index = pd.MultiIndex.from_tuples([*records], names=["system", "replicate"])
     df = df.sort_index()
-    corpora = [r["spec"]["corpus"] for r in records.values() if "corpus" in r.get("spec", {})]
-    df.attrs["corpus"] = corpora[0] if corpora else {}
+    heard = (r["spec"]["corpus"] for r in records.values() if "corpus" in r.get("spec", {}))
+    df.attrs["corpus"] = next(heard, {})
     df.attrs["bank"] = df.attrs["corpus"].get("bank")
     if home and (home / "plateau.csv").exists():
         known = pd.read_csv(home / "plateau.csv").set_index("system")["change"]
         trained = {key[0] for key, record in records.items() if "budget" in record["spec"]}
         df.attrs["gains"] = {s: float(known.get(s, np.nan)) for s in sorted(trained)}
-    if home and (home / "cost.json").exists():
-        taken = pd.Series(json.loads((home / "cost.json").read_text())).str["seconds"] / 60
-        df.attrs["minutes"] = taken.groupby(lambda key: key.rpartition("/")[0]).mean().to_dict()
+    if home and (taken := runs.read_costs(home)):
+        minutes = pd.Series(taken).str["seconds"] / 60
+        df.attrs["minutes"] = minutes.groupby(lambda key: key.rpartition("/")[0]).mean().to_dict()
     return df
 
 
@@ -136,8 +135,7 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
     known, found = evidence(df), []
     ours, counted = ("", df) if known is None else ("this run: ", known)
     for row, name in rows.items():
-        cells, system = {"system": name}, row.partition("@")[0]
-        outside = []
+        cells, system, outside = {"system": name}, row.partition("@")[0], []
         for column, head in columns.items():
             if column in (printed or {}):
                 value = printed[column].get(row, "")
@@ -186,25 +184,24 @@ def caption(p: dict) -> str:
         return ""
     splits = [key.removesuffix("_clips") for key in p if key.endswith("_clips")]
     sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in splits if s != "references"]
-    bank, many = os.environ.get("BANK"), p["replicates"]
-    own, left_out = "", ""
-    if bank or p["corpus"] != "soundscapes":
+    bank, many, embedded = os.environ.get("BANK"), p["replicates"], p["corpus"] == "soundscapes"
+    own, left_out = "corpus, label noise, " if "train" in splits else "corpus, ", ""
+    if bank:
+        own = "scenes from the same test recordings, "
+        if rotates(Path(bank).name):
+            own = "scenes from another test fold (training folds overlap), "
+    if bank or not embedded:
         specs = PAPERS[p["paper"]].systems(p).values()
         left_out = corpora.left_out(next(spec["corpus"] for spec in specs if "corpus" in spec))
-    if p["corpus"] == "soundscapes":
-        own = "corpus, label noise, " if "train" in splits else "corpus, "
-        if bank:
-            own = "scenes from the same test recordings, "
-            if rotates(Path(bank).name):
-                own = "scenes from another test fold (training folds overlap), "
-    once = "members" in p and not bank
-    return (
+    said = (
         f"Profile {p['profile']}: {p['corpus']} with {', '.join(sizes)} clips; replicates: {many}, "
-        f"{'each ' * (many > 1)}with its own {own}initialisation and order."
-        + " The teacher's networks are trained once, for all replicates." * once
-        + " Absolute values compare with the paper's only on the paper's corpus."
-        + f" {left_out}" * bool(left_out)
+        f"{'each ' * (many > 1)}with its own {own * embedded}initialisation and order.",
+        "The teacher's networks are trained once, for all replicates."
+        * ("members" in p and not bank),
+        "Absolute values compare with the paper's only on the paper's corpus.",
+        left_out,
     )
+    return " ".join(filter(None, said))
 
 
 def costs(p: dict) -> pd.DataFrame:
@@ -213,13 +210,13 @@ def costs(p: dict) -> pd.DataFrame:
     A run counts once, whatever its names; teachers that are no row of any table don't count.
     """
     rows = []
-    for path in sorted(ROOT.glob(f"results/*/{p['paper']}/cost.json")):
-        name, taken = path.parts[-3], json.loads(path.read_text())
+    for home in sorted(ROOT.glob(f"results/*/{p['paper']}")):
+        name, every = home.parent.name, runs.read_costs(home).items()
         names = PAPERS[p["paper"]].artefacts(name.partition("-")[0])[p["artefact"]]
-        mine = {key: cost for key, cost in taken.items() if key.rpartition("/")[0] in names}
-        minutes = sum(cost["seconds"] for cost in mine.values()) / 60
-        if mine:
-            rows.append([name, len({key.rpartition("/")[0] for key in mine}), len(mine), minutes])
+        mine = [(key.rpartition("/")[0], cost["seconds"]) for key, cost in every]
+        if mine := [(system, seconds) for system, seconds in mine if system in names]:
+            systems, seconds = zip(*mine, strict=True)
+            rows.append([name, len(set(systems)), len(mine), sum(seconds) / 60])
     found = pd.DataFrame(rows, columns=["results", "systems", "runs", "core-minutes"])
     return found.round({"core-minutes": 1})
 
@@ -247,10 +244,9 @@ def save_figure(fig, p: dict, part: str = "") -> None:
 def markdown(df: pd.DataFrame, bold: str = "") -> str:
     """A frame as a Markdown table, numbers to three digits, one column in bold."""
 
-    def cell(v):
-        return (
-            "" if v is None or v != v else f"{v:.3f}" if isinstance(v, float) else escaped(str(v))
-        )
+    def cell(v) -> str:
+        text = f"{v:.3f}" if isinstance(v, float) else escaped(str(v))
+        return "" if v is None or v != v else text
 
     df = df.map(cell).rename(columns=escaped)
     df = df.assign(**{bold: "**" + df[bold] + "**"}) if bold else df
@@ -297,10 +293,8 @@ def _fonts() -> list[str]:
         fonts |= [found] if (found := next(has, None)) else []
         UNDRAWN.update(() if found else char)
     if UNDRAWN:
-        missing = "".join(sorted(UNDRAWN))
-        print(
-            f"no font here has {missing}: figures spell it out; Noto Sans CJK or Symbola may help"
-        )
+        told = f"no font here has {''.join(sorted(UNDRAWN))}: figures spell it out"
+        print(f"{told}; Noto Sans CJK or Symbola may help")
     return list(fonts)
 
 
@@ -377,10 +371,9 @@ def verdict_line(found: list[rules.Claim]) -> str:
     return "\n".join(f"{line}." for line in lines)
 
 
-def conclusion(paper: str, results_name: str = "evidence") -> str:
-    """What committed results say of a paper: a line a precondition, a line a claim."""
-    home = ROOT / "results" / results_name
-    frames = {name: recorded(home, name) for name in PAPERS}
+def conclusion(paper: str) -> str:
+    """What the committed evidence says of a paper: a line a precondition, a line a claim."""
+    frames = {name: recorded(ROOT / "results" / "evidence", name) for name in PAPERS}
     if frames[paper].empty:
         return "No evidence records are committed yet, so there is nothing to conclude."
     lines = []

@@ -42,13 +42,14 @@ def retrained_by(commit: str, wanted: list) -> list[dict]:
 
 def same(one: dict, other: dict) -> bool:
     """Whether two records' scores are equal to the bit; NaN is equal to NaN."""
-    return len({json.dumps(record["scores"], sort_keys=True) for record in (one, other)}) == 1
+    one, other = (json.dumps(record["scores"], sort_keys=True) for record in (one, other))
+    return one == other
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.restamp", description=__doc__)
     parser.add_argument("--against", default="HEAD", help="the commit whose code made the records")
-    against, known = parser.parse_args(arguments).against, []
+    against, known, made = parser.parse_args(arguments).against, [], {True: set(), False: set()}
     evidence, laptop = (ROOT / "results" / folder_of(name) for name in ("evidence", "laptop"))
     for paper, module in PAPERS.items():
         p = parameters.chosen(paper, "laptop", replicates=1)
@@ -61,11 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
     doubtful = [i for i, record in enumerate(known) if not same(record, new[i])]
     again = retrained_by(against, [pairs[i] for i in doubtful]) if doubtful else []
     older = dict(zip(doubtful, again, strict=True))  # where this machine rounds otherwise
-    # (older code, its data, today's code) of what is equal, and of what is not
-    made = {True: set(), False: set()}
     for i, record in enumerate(known):
         old = older.get(i, record)
         equal = old["code"] == record["code"] and same(old, new[i])
+        # (older code, its data, today's code) of what is equal, and of what is not
         made[equal].add((record["code"], record["data"], new[i]["code"]))
         print(f"{record['spec']['method']}, {record['system']}:", "equal" if equal else "differs")
     for path in [*evidence.glob("*/records.json"), *laptop.glob("*/records.json")]:

@@ -13,7 +13,6 @@ import platform
 import shutil
 import sys
 import time
-import traceback
 import warnings
 from functools import cache
 from importlib.metadata import version
@@ -23,30 +22,21 @@ from pkgutil import resolve_name
 import joblib
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 
 from wsaed import code, corpora, parameters, progress, training
 from wsaed.features import FRONT_ENDS
 from wsaed.files import ROOT, cache_root, first_line, folder_of, one_line, shown, write_whole
 from wsaed.papers import PAPERS
-from wsaed.pool import pool
+from wsaed.pool import environment, features_of, pool, prepare, reason
 
 RECORD, RECORDS = "record.json", "records.json"  # of a run in the cache; of a paper's results
-# What a worker is told of the environment
-SETTINGS = ("BANK", "AUDIOSET", "DESED", "URBAN_SED", "PANNS", "CACHE", "DEVICE", "TEST_FOLD")
-SETTINGS += ("THREADS", "DETERMINISTIC", "CHECKPOINT_SECONDS")
-
-
-def modules_of(spec: dict) -> list[str]:
-    """The modules of wsaed whose code a run's numbers depend on (with all they import)."""
-    names = [spec["method"], f"corpora.{spec['corpus']['name']}"]
-    names += [spec["net"]["name"]] if "net" in spec else []
-    return [f"wsaed.{name.partition(':')[0]}" for name in names]
 
 
 def code_digest(spec: dict) -> str:
-    """Digest of the code that a run and its teachers depend on."""
-    parts = [code.digest(modules_of(spec))]
+    """Digest of the modules of wsaed, and of all they import, that a run and its teachers take."""
+    named = [spec["method"], f"corpora.{spec['corpus']['name']}"]
+    named += [spec["net"]["name"]] if "net" in spec else []
+    parts = [code.digest(f"wsaed.{name.partition(':')[0]}" for name in named)]
     parts += [code_digest(teacher) for teacher in spec.get("teachers", [])]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
@@ -88,24 +78,22 @@ def pinned(spec: dict, replicate: int) -> tuple[dict, int]:
     return {k: v for k, v in spec.items() if k != "replicate"}, spec.get("replicate", replicate)
 
 
-def train_one(spec: dict, replicate: int, environment: dict | None = None) -> dict:
+def train_one(spec: dict, replicate: int) -> dict:
     """Train one run whose teachers are finished, unless it is there; give its record.
 
     The run is made in a ``.partial`` folder under a lock and moved into place whole. Under
     torchrun all processes enter; the first one holds the lock and keeps what was made.
     """
-    os.environ.update(environment or {})
     torch.set_num_threads(int(os.environ.get("THREADS") or 1))
     home = folder(spec, replicate)
     home.parent.mkdir(parents=True, exist_ok=True)
     rank, world = training.rank_and_world()
     lock = FileLock(f"{home}.lock") if rank == 0 else contextlib.nullcontext()
     with lock:
-        done = _agreed(load(spec, replicate) is not None) if world > 1 else home.exists()
-        if not done:
-            first = home.with_name(f"{home.name}.partial")
-            partial = first.with_name(f"{first.name}.{rank}") if rank else first
+        if not _agreed(home.exists(), world):
+            partial = first = home.with_name(f"{home.name}.partial")
             if rank:  # only the first process keeps a checkpoint: all go on from there
+                partial = first.with_name(f"{first.name}.{rank}")
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=True)
             if rank and (first / training.CHECKPOINT).exists():
@@ -124,7 +112,10 @@ def train_one(spec: dict, replicate: int, environment: dict | None = None) -> di
     return load(spec, replicate)
 
 
-def _agreed(done: bool) -> bool:
+def _agreed(done: bool, world: int) -> bool:
+    """What the first of torchrun's processes says."""
+    if world == 1:
+        return done
     flag = torch.tensor([int(done)], device=training.device())
     torch.distributed.broadcast(flag, 0)
     return bool(flag.item())
@@ -212,15 +203,16 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
             unmade = prepare(parallel, [run for wave in todo for run in wave], title)
             with progress.bar(title, sum(cost(s) for w in todo for s, _ in w)) as b:
                 for wave in todo:
+                    able = []
                     for spec, r in wave:
-                        needed = (key(*pinned(teacher, r)) for teacher in spec.get("teachers", []))
-                        lost = [faults[name] for name in needed if name in faults]
-                        lost += filter(None, [unmade.get(_features_of(spec, r))])
-                        faults |= {key(spec, r): why for why in lost[:1]}
-                    able = [run for run in wave if key(*run) not in faults]
-                    b(sum(cost(spec) for spec, _ in wave) - sum(cost(spec) for spec, _ in able))
-                    jobs = [joblib.delayed(_job)(*run, _environment(), asked_by) for run in able]
-                    for spent, fault in parallel(jobs):
+                        needed = [key(*pinned(teacher, r)) for teacher in spec.get("teachers", [])]
+                        lost = [*map(faults.get, needed), unmade.get(features_of(spec, r))]
+                        if why := next(filter(None, lost), ""):
+                            faults[key(spec, r)] = why
+                            b(cost(spec))
+                        else:
+                            able.append(joblib.delayed(_job)(spec, r, environment(), asked_by))
+                    for spent, fault in parallel(able):
                         b(spent)
                         faults |= fault
     if faults:
@@ -228,82 +220,20 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
     return [load(spec, replicate) for spec, replicate in wanted]
 
 
-def _environment() -> dict:
-    return {name: os.environ[name] for name in SETTINGS if name in os.environ}
-
-
-def _reason(error: Exception, log: Path) -> str:
-    """An error in one line; how one came about that no user can mend goes to a log."""
-    reason = f"{type(error).__name__}: {first_line(error)}"
-    if "inline_container" in reason:  # torch's words for a checkpoint that it could not write
-        return f"no checkpoint could be written; is there room under {cache_root()}?"
-    if not isinstance(error, ValueError | OSError | RuntimeError | SafetensorError):
-        write_whole(log, "".join(traceback.format_exception(error)))
-        reason += f" (log: {shown(log)})"
-    return reason
-
-
-def _job(spec: dict, replicate: int, environment: dict, asked_by: int | None) -> tuple[float, dict]:
+def _job(spec: dict, replicate: int, settings: dict, asked_by: int | None) -> tuple[float, dict]:
     """(a run's `cost`, {its key: why it failed} or nothing), once it is trained."""
     if asked_by not in (None, os.getpid(), os.getppid()):
         os._exit(1)  # a pool's worker with jobs left, whose parent ended between two of them
-    fault, name = {}, key(spec, replicate)
+    os.environ.update(settings)
     try:
-        train_one(spec, replicate, environment)
+        train_one(spec, replicate)
     except SystemExit:
         os._exit(1)  # the parent has ended: a pool's worker would wait for it for ever
     except Exception as error:
-        reason = _reason(error, folder(spec, replicate).with_suffix(".log"))
-        fault[name] = f"the run {spec['method']} (replicate {replicate}, {name}) failed: {reason}"
-    return cost(spec), fault
-
-
-def _features_of(spec: dict, replicate: int) -> str:
-    """What names the features that a run needs."""
-    return json.dumps([spec["corpus"], replicate, spec.get("front_end")], sort_keys=True)
-
-
-def prepare(parallel, runs: list[tuple[dict, int]], title: str) -> dict[str, str]:
-    """Make the features that the runs need, all cores on each split, before any run trains.
-
-    Gives those that could not be made (`_features_of`), and why.
-    """
-    wanted = sorted({_features_of(s, r) for s, r in runs if "front_end" in s})
-    cores = int(os.environ.get("JOBS") or joblib.cpu_count())
-    parts, unmade = [slice(first, None, cores) for first in range(cores)], {}
-    make = joblib.delayed(_features)
-    calls = [make(names, part, _environment()) for names in wanted for part in parts]
-    with progress.bar(f"{title}, features", len(calls), "parts") as b:
-        for told, fault in parallel(calls):
-            b(1)
-            unmade |= fault
-            _say(told)
-    return unmade
-
-
-@cache
-def _say(told: str) -> None:
-    """A line on the terminal, once."""
-    if told:
-        print(told, file=sys.stderr, flush=True)
-
-
-def _features(names: str, part: slice, environment: dict) -> tuple[str, dict[str, str]]:
-    """Make a part of the features: what the corpus leaves out (`Corpus.left_out`), what failed."""
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    spec, replicate, front_end = json.loads(names)
-    try:
-        corpus = corpora.load(spec, replicate)
-        splits = corpus.splits.values()
-        shards = [(s, k) for s in splits for k in range(-(-len(s) // corpora.SHARD))]
-        for split, shard in shards[part]:
-            split.features(FRONT_ENDS[front_end], only=shard)
-    except Exception as error:
-        reason = _reason(error, cache_root() / "features.log")
-        what = f"the features of {spec['name']} (replicate {replicate})"
-        return "", {names: f"{what} could not be made: {reason}"}
-    return corpus.left_out, {}
+        name, log = key(spec, replicate), folder(spec, replicate).with_suffix(".log")
+        said = f"the run {spec['method']} (replicate {replicate}, {name}) failed"
+        return cost(spec), {name: f"{said}: {reason(error, log)}"}
+    return cost(spec), {}
 
 
 def wished(paper: str, systems: list[str], p: dict) -> dict:
@@ -314,15 +244,15 @@ def wished(paper: str, systems: list[str], p: dict) -> dict:
     return {(name, r): spec for name, spec in specs.items() for r in range(counts[name])}
 
 
-def collect(jobs: dict, anew: bool = False, write: bool = True, faults: dict | None = None) -> dict:
-    """{paper: {(system, replicate): record}} of jobs {paper: (systems, parameters, folder)}.
+def collect(jobs: dict, anew: bool = False, write: bool = True) -> tuple[dict, dict]:
+    """({paper: {(system, replicate): record}}, {paper: why it failed}) of jobs.
 
-    There is one order of looking: the committed records in folder/records.json (where a folder is
-    given, and not if ``anew``), the cache, training. A replicate of all papers is trained before
-    the next, and (``write``) a paper's file is written whole as soon as all runs of a replicate
-    are there; it keeps other replicates and systems that an artefact shows, if of today's specs.
-    A paper whose run fails goes no further, all others do: then ``faults`` gets {paper: why}, or
-    RuntimeError is raised in one line where it is not given.
+    jobs: {paper: (systems, parameters, folder)}. There is one order of looking: the committed
+    records in folder/records.json (where a folder is given, and not if ``anew``), the cache,
+    training. A replicate of all papers is trained before the next, and (``write``) a paper's file
+    is written whole as soon as all runs of a replicate are there; it keeps other replicates and
+    systems that an artefact shows, if of today's specs. A paper whose run fails goes no further,
+    all others do.
     """
     wanted, kept, found, failed = {}, {}, {}, {}
     for paper, (systems, p, home) in jobs.items():
@@ -339,13 +269,13 @@ def collect(jobs: dict, anew: bool = False, write: bool = True, faults: dict | N
             for paper, specs in wanted.items()
             if paper not in failed
         }
-        title = f"{', '.join(jobs)}: replicate {r + 1} of {many}"
-        why = {}
+        every, why = [(spec, r) for specs in missing.values() for spec in specs.values()], {}
         try:
-            train([(spec, r) for specs in missing.values() for spec in specs.values()], title)
-        except (RuntimeError, OSError) as error:  # of runs; or of the pool, and so of all
-            keys = [key(spec, r) for specs in missing.values() for spec in specs.values()]
-            why = getattr(error, "faults", dict.fromkeys(keys, first_line(error)))
+            train(every, f"{', '.join(jobs)}: replicate {r + 1} of {many}")
+        except FailedError as error:
+            why = error.faults
+        except (RuntimeError, OSError) as error:  # of the pool, and so of all
+            why = dict.fromkeys((key(*run) for run in every), first_line(error))
         finally:
             for paper, specs in missing.items():
                 trained = {k: load(spec, r) for k, spec in specs.items()}
@@ -353,22 +283,20 @@ def collect(jobs: dict, anew: bool = False, write: bool = True, faults: dict | N
                     found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
                     if write and jobs[paper][2]:
                         write_records(jobs[paper][2] / RECORDS, kept[paper] | found[paper])
-                elif mine := [
-                    why[k] for k in (key(spec, r) for spec in specs.values()) if k in why
-                ]:
+                elif mine := [*filter(None, (why.get(key(spec, r)) for spec in specs.values()))]:
                     failed[paper] = mine[0]
-    if failed and faults is None:
-        raise RuntimeError(next(iter(failed.values())))
-    (faults if faults is not None else {}).update(failed)
-    return {paper: dict(sorted(records.items())) for paper, records in found.items()}
+    return {paper: dict(sorted(records.items())) for paper, records in found.items()}, failed
 
 
-def records(paper: str, systems: list[str], p: dict, home: Path | None = None, anew=False) -> dict:
+def records(paper: str, systems: list[str], p: dict, home: Path | None = None) -> dict:
     """{(system, replicate): record} for a notebook: `collect` of one paper, that writes nothing.
 
-    home: the paper's folder of results.
+    home: the paper's folder of results. Raises RuntimeError in one line where a run fails.
     """
-    return collect({paper: (systems, p, home)}, anew, write=False)[paper]
+    found, failed = collect({paper: (systems, p, home)}, write=False)
+    if failed:
+        raise RuntimeError(failed[paper])
+    return found[paper]
 
 
 def current(record: dict) -> bool:
@@ -394,11 +322,17 @@ def write_records(path: Path, records: dict) -> None:
     head = json.dumps({"specs": specs})[:-1]
     write_whole(path, f'{head},\n"records": [\n{lines}\n]}}\n')
     costs = {f"{s}/{r}": rec["cost"] for (s, r), rec in sorted(records.items()) if "cost" in rec}
-    beside, names = path.with_name("cost.json"), {f"{s}/{r}" for s, r in records}
-    known = json.loads(beside.read_text()) if beside.exists() else {}
+    known, names = read_costs(path.parent), {f"{s}/{r}" for s, r in records}
     costs = {k: v for k, v in (known | costs).items() if k in names}
     if costs != known:
-        write_whole(beside, json.dumps(costs, indent=0, sort_keys=True) + "\n")
+        told = json.dumps(costs, indent=0, sort_keys=True) + "\n"
+        write_whole(path.with_name("cost.json"), told)
+
+
+def read_costs(home: Path) -> dict[str, dict]:
+    """{"system/replicate": cost} of the records in a paper's folder of results."""
+    path = home / "cost.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def stale(records: dict) -> list[str]:
@@ -407,33 +341,32 @@ def stale(records: dict) -> list[str]:
     return sorted({r["system"] for r in rows if r["code"] != code_digest(r["spec"])})
 
 
-def papers_of(profile: str, replicates: int | None = None) -> dict[str, tuple]:
-    """{paper: (its module, its parameters)} of a profile, without those that can't be made.
+def papers_of(profile: str, replicates: int | None = None) -> dict[str, dict]:
+    """{paper: its parameters} of a profile, without the papers that can't be made.
 
     These are named on the terminal, with what they lack: a corpus, or classes and recordings.
     Raises ValueError in one line where there is no such profile, or no paper is left.
     """
-    found, out = {p: m for p, m in PAPERS.items() if parameters.file(p, profile).exists()}, {}
-    if not found:
+    listed = [paper for paper in PAPERS if parameters.file(paper, profile).exists()]
+    if not listed:
         there = ", ".join(sorted(path.name for path in (ROOT / "params").iterdir()))
         raise ValueError(f"PROFILE={profile}: no params/{profile}/; there are {there}")
-    for paper, module in found.items():
-        p = parameters.chosen(paper, profile, replicates=replicates)
-        found[paper] = module, p
-        lacks = [f"{v}=folder" for v in module.NEEDS if not os.environ.get(v)]
-        lacks = " ".join(lacks) if profile == "paper" else ""
-        if lacks := (lacks and f"which needs {lacks}") or lacking(paper, p):
-            out[paper] = f"{paper}, {lacks}"
+    found = {paper: parameters.chosen(paper, profile, replicates=replicates) for paper in listed}
+    lacks = {paper: lacking(paper, p) for paper, p in found.items()}
+    out = [f"{paper}, {what}" for paper, what in lacks.items() if what]
     if len(out) == len(found):
-        raise ValueError(f"no paper can be made with PROFILE={profile}: {'; '.join(out.values())}")
-    for told in out.values():
+        raise ValueError(f"no paper can be made with PROFILE={profile}: {'; '.join(out)}")
+    for told in out:
         print(f"left out: {told}", file=sys.stderr)
-    return {paper: both for paper, both in found.items() if paper not in out}
+    return {paper: p for paper, p in found.items() if not lacks[paper]}
 
 
 def lacking(paper: str, p: dict) -> str:
     """What a paper's corpora lack, found before anything trains, and what it wants; ""."""
     module = PAPERS[paper]
+    folders = [f"{name}=folder" for name in module.NEEDS if not os.environ.get(name)]
+    if folders and p["profile"] == "paper":
+        return f"which needs {' '.join(folders)}"
     names = set().union(*module.artefacts(p["profile"]).values())
     specs = [(s["corpus"], r) for (_, r), s in wished(paper, names, p).items()]
     try:
@@ -456,28 +389,30 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
     results = options.results or ROOT / "results" / folder_of(options.profile)
-    every, jobs, faults = {}, {}, {}
-    there = papers_of(options.profile, options.replicates)
-    for paper, (module, _) in there.items():
-        every |= {f"{paper}/{a}": names for a, names in module.artefacts(options.profile).items()}
+    there, jobs = papers_of(options.profile, options.replicates), {}
+    every = {
+        f"{paper}/{artefact}": (paper, names)
+        for paper in there
+        for artefact, names in PAPERS[paper].artefacts(options.profile).items()
+    }
     wanted = options.artefacts or list(every)
     for artefact in wanted:
         if artefact not in every:
             known = artefact.partition("/")[0] in PAPERS.keys() - there.keys()
             what = "can't be made here" if known else "is no table or figure here: correct its name"
             raise ValueError(f"{artefact} {what}")
-        paper = artefact.partition("/")[0]
-        jobs.setdefault(paper, (set(), there[paper][1], results / paper))[0].update(every[artefact])
-    found = collect(jobs, options.anew, faults=faults)
+        paper, names = every[artefact]
+        jobs.setdefault(paper, (set(), there[paper], results / paper))[0].update(names)
+    found, failed = collect(jobs, options.anew)
     for artefact in wanted if os.environ.get("RANK", "0") == "0" else ():
-        paper, notebook = artefact.partition("/")[0], ROOT / "notebooks" / f"{artefact}.ipynb"
-        complete = wished(paper, every[artefact], jobs[paper][1]).keys() <= found[paper].keys()
-        if notebook.exists() and (complete or paper not in faults):
+        (paper, names), notebook = every[artefact], ROOT / "notebooks" / f"{artefact}.ipynb"
+        if notebook.exists() and wished(paper, names, there[paper]).keys() <= found[paper].keys():
             print(shown(notebook))
-    *others, last = [f"{paper} is not all made: {why}" for paper, why in faults.items()] or [""]
-    print(*others, sep="\n", end="\n" * bool(others), file=sys.stderr)
-    if last:
-        raise RuntimeError(last)
+    said = [f"{paper} is not all made: {why}" for paper, why in failed.items()]
+    for line in said[:-1]:
+        print(line, file=sys.stderr)
+    if said:
+        raise RuntimeError(said[-1])
 
 
 if __name__ == "__main__":

@@ -14,46 +14,18 @@ from pathlib import Path
 
 import nbformat
 
-from wsaed import render, report
-from wsaed.files import ROOT, one_line, shown, write_whole
-from wsaed.papers import PAPERS
+from wsaed import render
+from wsaed.files import ROOT, one_line, shown, table, write_whole
 
-SETTINGS = {
-    "project": "wsaed",
-    "author": "the wsaed developers",
-    "copyright": "the wsaed developers",
-    "extensions": ["myst_nb", "sphinx-mathjax-offline"],
-    "html_theme": "sphinx_book_theme",
-    "html_title": "wsaed",
-    "html_show_sphinx": False,
-    "html_theme_options": {"home_page_in_toc": False, "navbar_persistent": []},
-    "nb_execution_mode": "off",
-    "nb_merge_streams": True,
-    "myst_enable_extensions": ["dollarmath", "amsmath"],
-    "myst_heading_anchors": 3,
-    "myst_dmath_double_inline": True,
-    # a notebook's cells are Python; widgets need a kernel, and stand as the figure they begin with
-    "suppress_warnings": ["mystnb.unknown_mime_type", "myst.header", "toc.not_included"],
-}
+KNOWN = table("site.yaml")
 
 
 def pages() -> dict[str, list[Path]]:
     """Part of the site -> its pages, paths from the repository's root."""
-    method, tables = [], []
-    for paper, module in PAPERS.items():
-        method.append(Path("notebooks", paper, "method.ipynb"))
-        tables += [Path("notebooks", paper, f"{a}.ipynb") for a in module.artefacts("evidence")]
-    results = sorted((ROOT / "results").glob("evidence*/*.md"))
-    workshop = sorted((ROOT / "notebooks/workshop/learners").glob("*.ipynb"))
     found = {
-        "Read": [Path("notebooks/start_here.ipynb"), *method, Path("notebooks/related.md")],
-        "Results": [Path("results/README.md"), *(path.relative_to(ROOT) for path in results)],
-        "Tables and figures": [*tables, Path("notebooks/leaderboard.ipynb")],
-        "Claims": [Path("notebooks/claims.ipynb")],
-        "Teach": [path.relative_to(ROOT) for path in workshop],
-        "Run it, also on your data": [Path("README.md")],
+        part: [path.relative_to(ROOT) for name in names for path in sorted(ROOT.glob(name))]
+        for part, names in KNOWN["parts"].items()
     }
-    found = {part: [p for p in paths if (ROOT / p).exists()] for part, paths in found.items()}
     return {part: paths for part, paths in found.items() if paths}
 
 
@@ -62,9 +34,7 @@ def executed(page: Path) -> tuple[Path, str]:
     for name in ("evidence", "laptop"):
         copy = ROOT / "results" / name / page.parent.name / page.name
         if copy.exists():
-            taken = report.recorded(ROOT / "results" / name, page.parent.name).attrs.get("minutes")
-            cost = f"; {sum(taken.values()):.0f} core-minutes a replicate" if taken else ""
-            return copy, f"profile {name}{cost}"
+            return copy, f"profile {name}"
     return ROOT / page, "profile smoke: seconds of training, to show how it works"
 
 
@@ -117,7 +87,7 @@ def main() -> None:
         write_page(page, source, commit)
     copy_linked(source)
     write_whole(source / "index.md", index(parts))
-    write_whole(source / "conf.py", "".join(f"{k} = {v!r}\n" for k, v in SETTINGS.items()))
+    write_whole(source / "conf.py", "".join(f"{k} = {v!r}\n" for k, v in KNOWN["settings"].items()))
     html = source.with_name("html")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", source, html]
     if subprocess.run([*map(str, build)]).returncode:

@@ -91,8 +91,8 @@ def compared(paper: str, *only: str) -> list[str]:
 def _claim(df, spec: dict, name: str, row: dict) -> Claim:
     """A claim with its parts, those beside it and those at tuned thresholds."""
     column, delta, more = row.get("column", spec["column"]), spec["delta"], row.get("more", [])
-    links, claim = [*_links(row, column)], Claim(name, row["place"], row["text"], [])
-    claim = replace(claim, only_real=row.get("only_real", ""))
+    links, only_real = [*_links(row, column)], row.get("only_real", "")
+    claim = Claim(name, row["place"], row["text"], [], only_real=only_real)
     old, new = spec.get("tuned", ("", ""))
     try:
         parts = [_part(df, delta, *link) for link in links]
