@@ -38,8 +38,6 @@ AT_THE_PAPERS_RATE = [
     (JOINT, {}, "guided", 600),
     (MEAN_TEACHER, {}, "dcase2019", 108),
     (MEAN_TEACHER, {"frames": 600}, "guided", 150),
-    (GUIDED, {"frames": 864}, "dcase2019", 864),
-    (JOINT, {"frames": 864}, "dcase2019", 864),
     (LSTM, {}, "lstm", 500),
     (TSD, {}, "tsd", 250),
     (TSD, {"pools": [1, 1, 1]}, "tsd", 500),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, bits, ends_the_same, refused, same_weights
+from conftest import CASES, LABELS, bits, ends_the_same, refused, same_weights
 
 from wsaed import nets, training
 from wsaed.features import FRONT_ENDS
@@ -435,19 +435,7 @@ def test_the_student_learns_what_labels_and_teacher_say(corpus, teacher, tmp_pat
     assert 0 < last[5] < 1 and last[5] != first[5]
 
 
-@pytest.mark.parametrize(
-    "change, says",
-    [
-        ({"curriculum": "easy"}, "must be one of easier, harder, all, none: got 'easy'"),
-        ({"pseudolabels": "strong"}, r"must be one of strong\+weak, weak, none"),
-        ({"mask": None}, "must be one of none, event, segment: got None"),
-        ({"augment": "specaugment"}, "augment must be custom, standard or none"),
-        ({"denominator": "clips"}, "must be one of cells, mask"),
-        ({"pseudolabels": "none"}, "go together"),
-        ({"curriculum": "none"}, "go together"),
-        ({"teachers": []}, "go together"),
-    ],
-)
+@pytest.mark.parametrize("change, says", CASES["student"])
 def test_a_setting_that_makes_no_sense_is_one_line(change, says, corpus, teacher, tmp_path):
     with refused(says):
         trained(tmp_path, teacher, **change)
