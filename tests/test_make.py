@@ -175,21 +175,7 @@ def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     assert code != 0 and "ZeroDivisionError" in said and path.read_text() == broken
 
 
-FOLDERS = (
-    "录音一",
-    "录音二",
-    "🐶",
-    "my bank",
-    "a`b",
-    "it's",
-    'the "best"',
-    "100% (b), #1 = $HOME",
-    "$$x",
-)
-FOLDERS += ("a;b&c|d", "back\\slash", "~x", "-x", "x.y_z-1")
-
-
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", CASES["folders"])
 def test_a_bank_s_folder_may_be_called_anything(tree, monkeypatch, name):
     """In the environment and as an argument, and by Python's own rule."""
     (tree / name).mkdir()

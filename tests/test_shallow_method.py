@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, LABELS, bits, ends_the_same, refused, same_weights
+from conftest import CASES, LABELS, bits, ends_the_same, refused
 
 from wsaed import nets, training
 from wsaed.features import FRONT_ENDS
@@ -341,23 +341,6 @@ def test_an_interrupted_run_ends_in_the_same_numbers(
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
     whole = ends_the_same(train, tmp_path, killed_in, epochs=8)
     assert len(whole["pool"]) == 8 and whole["best_epoch"] == 2
-
-
-def test_the_weights_of_the_best_epoch_are_kept(unscored, corpus, teacher, tmp_path, monkeypatch):
-    script(monkeypatch, [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3])
-    found = trained(tmp_path / "run", teacher)
-    assert found["best_epoch"] == 3  # the first among equals
-    assert found["curves"]["validation"] == [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3]
-    # a run that ends there has them as its last
-    epochs = method.plan("easier", LABELLED, 20, spec()["budget"])
-    for count in (3, 4):
-        script(monkeypatch, [0.1, 0.2, 0.3, 0.4][:count])
-        trained(tmp_path / str(count), teacher, steps=sum(e.steps for e in epochs[:count]))
-    assert same_weights(tmp_path / "run", tmp_path / "3")
-    assert not same_weights(tmp_path / "run", tmp_path / "4")
-    # and they are what is scored
-    whole, short, more = (outputs["test"][0] for outputs in unscored)
-    assert np.array_equal(whole, short) and not np.array_equal(whole, more)
 
 
 def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_path):

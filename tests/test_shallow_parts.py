@@ -288,18 +288,13 @@ def test_the_single_teacher_is_the_best_on_validation(members, said, tmp_path, m
 def test_every_table_compares_systems_that_have_specs_and_names():
     p = parameters.chosen("shallow_student", "laptop")
     found = systems.systems(p)
-    shown = {
-        profile: {name for names in systems.artefacts(profile).values() for name in names}
-        for profile in ("laptop", "evidence")
-    }
+    every = {profile: systems.artefacts(profile) for profile in ("laptop", "evidence")}
+    shown = {profile: set().union(*tables.values()) for profile, tables in every.items()}
     assert shown["evidence"] == {*found} > shown["laptop"] == {*systems.HEADLINES}
     assert {*systems.PUBLISHED["names"]} == {*found}
     for printed in systems.PUBLISHED["printed"].values():
-        assert {*found} - {*printed} == {
-            "labelled",
-            "member",
-            *(s for s in found if "mask_sum" in s),
-        }
+        unprinted = {"labelled", "member", *(s for s in found if "mask_sum" in s)}
+        assert {*found} - {*printed} == unprinted
     counts = [systems.replicates("ef_sw_em_cs_mask_sum", p, wanted) for wanted in (1, 3, 6)]
     assert counts == [1, 3, 3] and systems.replicates("em_cs", p, 6) == 6
     assert systems.replicates("member", p, 6) == 1
@@ -309,9 +304,8 @@ def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeyp
     p = parameters.chosen("shallow_student", "laptop") | {"weak_clips": 7}
     p |= {"members": 6, "teacher_width": 0.3, "teacher_steps": 70}
     six = systems.teacher(p)["teachers"]
-    assert {runs.key(*runs.pinned(six[0], r)) for r in (0, 5)} == {
-        runs.key(systems.systems(p)["member"], 0)
-    }
+    keys = {runs.key(*runs.pinned(six[0], r)) for r in (0, 5)}
+    assert keys == {runs.key(systems.systems(p)["member"], 0)}
     assert [member.get("decay", 0.996) for member in six] == list(systems.DECAYS)
     sizes = {(member["net"]["width"], member["budget"]["steps"]) for member in six}
     assert sizes == {(0.3, 70)}
