@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from wsaed import code, corpora, files, nets, runs
@@ -16,6 +17,7 @@ from wsaed.postprocess import active_frames
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(os.environ.get("REAL") or ROOT / "../shared/data").resolve()
+CASES = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8"))
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="needs real recordings (REAL=folder)")
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import CASES, ROOT
 
 from wsaed import code, files, runs
 
@@ -45,15 +45,7 @@ def copy(tmp_path, monkeypatch, forget):
     return tmp_path / "wsaed", {("base", 0): record}
 
 
-CHANGES = [
-    ("corpora/mine.yaml", "a: [1, 2]  # a comment\n\nb: 3\n", []),
-    ("corpora/mine.yaml", "a: [1, 2.5]\nb: 3\n", ["base"]),
-    ("corpora/mine.yaml", "b: 3\na: [1, 2]\n", ["base"]),  # an order may be one of classes
-    ("secost/published.yaml", "title: of the systems' table alone\n", []),
-]
-
-
-@pytest.mark.parametrize("table, change, stale", CHANGES)
+@pytest.mark.parametrize("table, change, stale", CASES["digested"])
 def test_a_changed_table_makes_the_runs_stale_that_depend_on_it(copy, forget, table, change, stale):
     home, records = copy
     assert runs.stale(records) == []

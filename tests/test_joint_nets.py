@@ -6,7 +6,6 @@ import torch
 from conftest import refused
 
 from wsaed import nets
-from wsaed.features import FRONT_ENDS
 from wsaed.joint.nets import SHARE, GatedUnit
 from wsaed.nets import EPSILON, attention, parameter_count
 
@@ -39,22 +38,6 @@ def test_a_teacher_squeezes_time_and_a_student_may_keep_it(name, frames, mels, s
         assert p.shape == (2, length, 10) and clip.shape == (2, 10)
         assert features.shape[:2] == (2, length)
         assert all(v.min() >= 0 and v.max() <= 1 for v in (p, clip))
-
-
-@pytest.mark.parametrize("key", ["guided", "guided_40ms", "dcase2019"])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_net_has_as_many_frames_as_its_labels(name, key):
-    """Labels are made for the student's frames; what comes out must be as long."""
-    front_end = FRONT_ENDS[key]
-    frames = 864 if key == "dcase2019" else front_end.frames
-    pair = build(name, width=0.05, frames=frames, mels=front_end.mels).eval()
-    p, _ = pair(torch.randn(1, front_end.frames, front_end.mels))
-    assert p.shape[1] == front_end.frames // pair.student.frames_per_step
-    rate = pair.frames_per_second(front_end)
-    if name == "mean_teacher":
-        assert rate == pytest.approx({"guided": 15, "guided_40ms": 12.5}.get(key, 10.8), rel=2e-3)
-    else:
-        assert rate == front_end.frames_per_second
 
 
 def test_guided_learning_has_the_published_numbers_of_weights_and_channels():

@@ -10,7 +10,7 @@ import time
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import CASES, ROOT
 
 from wsaed import files
 
@@ -175,35 +175,7 @@ def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     assert code != 0 and "ZeroDivisionError" in said and path.read_text() == broken
 
 
-BANKS = [  # a call, and what is said or ordered
-    (["-n", "tables", "BANK=my bank"], "--profile laptop --results results/laptop-my_bank"),
-    (["-n", "evidence", "BANK=my bank"], "results/evidence-my_bank --replicates 5"),
-    (["-n", "results/evidence-my_bank/README.md", "BANK=my bank"], "--replicates 5"),
-    (["-n", "evidence"], "--profile evidence --results results/evidence "),
-    (["-n", "tables", "REPLICATES=2"], "--results results/laptop --replicates 2"),
-    (["-n", "restamp", "AGAINST=abc"], "wsaed.restamp --against abc"),
-    (["tables", "DESED=nowhere"], "DESED={tree}/nowhere: no such folder"),
-    (["tables", "BANK=nowhere"], "BANK={tree}/nowhere: no such folder"),
-    (["results/evidence-esc10/secost/table_1.md"], "with BANK=folder"),
-    (["results/evidence/secost/table_1.md", "results/laptop/README.md"], "one folder at a time"),
-]
-
-
-FOLDERS = (
-    "录音一",
-    "录音二",
-    "🐶",
-    "my bank",
-    "a`b",
-    "it's",
-    'the "best"',
-    "100% (b), #1 = $HOME",
-    "$$x",
-)
-FOLDERS += ("a;b&c|d", "back\\slash", "~x", "-x", "x.y_z-1")
-
-
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", CASES["folders"])
 def test_a_bank_s_folder_may_be_called_anything(tree, monkeypatch, name):
     """In the environment and as an argument, and by Python's own rule."""
     (tree / name).mkdir()
@@ -227,7 +199,7 @@ def test_banks_of_different_names_have_different_folders(monkeypatch):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize(("arguments", "said"), BANKS)
+@pytest.mark.parametrize(("arguments", "said"), CASES["banks"])
 def test_a_bank_has_its_own_results_and_must_exist(tree, arguments, said):
     (tree / "my bank").mkdir()
     code, told, calls = make(tree, *arguments)

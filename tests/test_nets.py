@@ -37,6 +37,7 @@ AT_THE_PAPERS_RATE = [
     (GUIDED, {}, "guided", 600),
     (JOINT, {}, "guided", 600),
     (MEAN_TEACHER, {}, "dcase2019", 108),
+    (MEAN_TEACHER, {"frames": 600}, "guided", 150),
     (LSTM, {}, "lstm", 500),
     (TSD, {}, "tsd", 250),
     (TSD, {"pools": [1, 1, 1]}, "tsd", 500),

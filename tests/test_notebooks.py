@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import CASES, ROOT
 
 from wsaed import code as codes
 from wsaed import files, render
@@ -153,23 +153,12 @@ def test_what_a_cell_prints_in_a_row_is_one_output_and_metadata_goes():
     assert cleaned.cells[0].id == "injected-parameters"
 
 
-CHANGES = [  # a file, what is written there (None: it is deleted), and whether that asks for a run
-    ("notebooks/secost/table_1.ipynb", "edited", True),
-    ("results/smoke/secost/table_1.md", None, True),
-    ("results/smoke/secost/table_1.csv", "edited", True),
-    ("results/smoke/joint_at_aed/records.json", "a claim is corrected over all papers", True),
-    ("results/smoke/secost/table_2.md", "another notebook's", False),
-    ("wsaed/plots.py", "ANOTHER = 1\n", True),
-    ("wsaed/plots.py", "# a comment\n", False),
-]
-
-
-@pytest.mark.parametrize(("file", "content", "anew"), CHANGES)
+@pytest.mark.parametrize(("file", "content", "anew"), CASES["rendered"])
 def test_a_notebook_is_run_again_where_its_sources_change(
     tmp_path, monkeypatch, forget, file, content, anew
 ):
     """Running it is faked here; test_make.py runs some."""
-    for path in {path for path, *_ in CHANGES}:
+    for path in {path for path, *_ in CASES["rendered"]}:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("")
     for module in (render, files, codes):

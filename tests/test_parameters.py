@@ -4,7 +4,7 @@ from fnmatch import fnmatch
 
 import nbformat
 import pytest
-from conftest import ROOT, one_line
+from conftest import CASES, ROOT, one_line
 
 from wsaed import files, parameters, render, report
 from wsaed.papers import PAPERS
@@ -111,29 +111,7 @@ def test_missing_files_are_named(demo):
         render.check(demo(), "yours")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "complaint"),
-    [
-        ("width:", "widht:", "widht is no parameter, width is"),
-        ("epochs: 2", "epochs: 2e0", "epochs is the str '2e0', int is wanted; write 2"),
-        ("corpus: soundscapes", "corpus: soundscape", "there is no corpus soundscape"),
-        ("corpus: soundscapes", "corpus: bank", "there is no corpus bank"),
-        ("\nfront_end: guided", "\nfront_end: guide", "there is no front_end guide_40ms"),
-        ("mt_front_end: guided", "mt_front_end: guide", "there is no mt_front_end guide_40ms"),
-        ("epochs: 2", "epochs: 0", "epochs is 0: a whole number, 1 or more, is wanted"),
-        ("epochs: 2", "epochs: -3", "epochs is -3: a whole number"),
-        ("batch_size: 16", "batch_size: -8", "batch_size is -8"),
-        ("replicates: 1", "replicates: 0", "replicates is 0"),
-        ("replicates: 1", "replicates: -1", "replicates is -1"),
-        ("validation_clips: 16", "validation_clips: 0", "validation_clips is 0"),
-        ("dropout: 0.0", "dropout: 1.5", "dropout is 1.5: a number, 0.0 to 1.0, is wanted"),
-        ("\nwidth: 0.1", "\nwidth: .nan", "width is nan"),
-        ("\nwidth: 0.1", "\nwidth: .inf", "width is inf"),
-        ("\nwidth: 0.1", "\nwidth: wide", "width is the str 'wide', float is wanted"),
-        ("epochs: 2", "epochs: [2]", "epochs is the list"),
-        ("corpus: soundscapes", "corpus: 7", "corpus is the int 7, str is wanted"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "complaint"), CASES["parameters"])
 @pytest.mark.parametrize("profile", ["mine", "smoke"])
 def test_no_run_starts_on_wrong_parameters(tmp_path, monkeypatch, profile, old, new, complaint):
     text = (ROOT / "params/smoke/joint_at_aed.yaml").read_text()
@@ -150,16 +128,7 @@ def test_no_run_starts_on_wrong_parameters(tmp_path, monkeypatch, profile, old, 
     assert profile in one_line(told)
 
 
-@pytest.mark.parametrize(
-    ("given", "complaint"),
-    [
-        ({"epoch": None}, "joint_at_aed in profile smoke: epoch is no parameter, epochs is"),
-        ({"epochs": 2.5}, "epochs is the float 2.5, int is wanted"),
-        ({"front_end": "guided_50ms"}, "there is no front_end guided_50ms"),
-        ({"replicates": 0}, "joint_at_aed in profile smoke: replicates is 0"),
-        ({"test_clips": 0}, "test_clips is 0: a whole number, 1 or more"),
-    ],
-)
+@pytest.mark.parametrize(("given", "complaint"), CASES["chosen"])
 def test_what_a_notebook_chooses_is_checked_and_lies_over_the_profile(given, complaint):
     profile = parameters.chosen("joint_at_aed", "smoke")
     found = parameters.chosen("joint_at_aed", "smoke", epochs=7, batch_size=None)
@@ -169,22 +138,7 @@ def test_what_a_notebook_chooses_is_checked_and_lies_over_the_profile(given, com
     one_line(told)
 
 
-VARIABLES = [
-    ("JOBS", "0", "JOBS is 0: a whole number, 1 or more, is wanted"),
-    ("JOBS", "abc", "JOBS is abc: a whole number"),
-    ("JOBS", "1.5", "JOBS is 1.5: a whole number"),
-    ("REPLICATES", "-2", "REPLICATES is -2: a whole number"),
-    ("THREADS", "none", "THREADS is none: a whole number"),
-    ("CHECKPOINT_SECONDS", "-1", "CHECKPOINT_SECONDS is -1.0: a number, 0.0 or more"),
-    ("CHECKPOINT_SECONDS", "soon", "CHECKPOINT_SECONDS is soon: a number"),
-    ("TEST_FOLD", "two", r"TEST_FOLD is 'two', none\|\[0-9\]\+ is wanted"),
-    ("DEVICE", "gpu", "DEVICE is 'gpu', cpu"),
-    ("DEVICE", "cuda:99", "DEVICE=cuda:99: PyTorch sees none; take cpu"),
-    ("DASK", "somewhere", "DASK is 'somewhere'"),
-]
-
-
-@pytest.mark.parametrize(("name", "value", "complaint"), VARIABLES)
+@pytest.mark.parametrize(("name", "value", "complaint"), CASES["variables"])
 def test_a_wrong_variable_is_named_before_anything_else(monkeypatch, name, value, complaint):
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match=complaint) as told:

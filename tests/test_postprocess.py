@@ -24,14 +24,6 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_esp_is_the_mean_of_the_events_before_the_elbow_of_the_cumulative_duration():
-    for L in rng().lognormal(0, 1, (50, 30)):
-        L.sort()
-        chord = L.sum() * np.arange(1, 31) / 30
-        count = int((chord - np.cumsum(L)).argmax()) + 1
-        assert RULES["esp"](L) == pytest.approx(L[:count].mean())
-
-
 def test_no_duration_of_the_paper_exceeds_the_average_one():
     for L in rng().lognormal(0, 1, (200, 12)):
         assert RULES["esp"](L) <= L.mean() and RULES["esp_knee"](L) <= L.mean()
@@ -91,14 +83,6 @@ def test_the_median_filter_is_scipys(window):
     assert np.array_equal(median_filter(tracks, window), wanted)
 
 
-@pytest.mark.parametrize("window", [3, 9, 31])
-def test_a_median_and_a_threshold_can_be_swapped(window):
-    p = rng().random((20, 60))
-    for threshold in (0.2, 0.5):
-        smooth = scipy.ndimage.median_filter(p, (1, window), mode="reflect") >= threshold
-        assert np.array_equal(smooth, median_filter(p >= threshold, window))
-
-
 def naive(p, clips, rate, widths, thresholds, passes):
     """Events of one clip, frame by frame; the posterior and the decisions are each filtered."""
     found = []
@@ -151,15 +135,6 @@ def one_event(length, window, frames=40, start=10):
     p[0, start : start + length, 0] = 1
     events = detect(p, None, LABELS, 1, np.array([window, 1]))[0]
     return [(int(e.onset), int(e.offset)) for e in events]
-
-
-def test_a_long_window_eats_a_short_event_and_leaves_a_long_one_exact():
-    assert one_event(3, 5) == [(10, 13)]
-    assert one_event(3, 7) == []
-    for window in (1, 7, 15, 21):
-        least = window // 2 + 1
-        assert one_event(least, window) == [(10, 10 + least)]
-        assert not one_event(least - 1, window)
 
 
 def test_an_event_at_the_clips_end_is_mirrored_and_not_cut_there():

@@ -26,26 +26,15 @@ def records(scores: dict) -> dict:
     }
 
 
+GL = {"f1_average": [0.2, 0.4], "f1_esp": [0.1, 0.5], "psds": [None, None]}
+GL["f1_average_resampled"] = [[0.1, 0.3], [0.3, 0.5]]
+PTS = {"f1_average": [0.3, 0.7, 0.9], "f1_esp": [0.2, 0.6, 0.8], "psds": [0.5, 0.5, 0.5]}
+PTS["f1_average_resampled"] = [[0.2, 0.4], [0.6, 0.8], [0.9, 0.9]]
+
+
 @pytest.fixture
 def df():
-    return report.frame(
-        records(
-            {
-                "gl": {
-                    "f1_average": [0.2, 0.4],
-                    "f1_esp": [0.1, 0.5],
-                    "f1_average_resampled": [[0.1, 0.3], [0.3, 0.5]],
-                    "psds": [None, None],
-                },
-                "pts": {
-                    "f1_average": [0.3, 0.7, 0.9],
-                    "f1_esp": [0.2, 0.6, 0.8],
-                    "f1_average_resampled": [[0.2, 0.4], [0.6, 0.8], [0.9, 0.9]],
-                    "psds": [0.5, 0.5, 0.5],
-                },
-            }
-        )
-    )
+    return report.frame(records({"gl": GL, "pts": PTS}))
 
 
 def test_a_row_may_name_a_rule_and_a_column_may_have_none(df):
@@ -163,11 +152,8 @@ def test_names_are_shown_as_they_are(monkeypatch, tmp_path, capsys):
     (tmp_path / "dog_bark").mkdir()
     monkeypatch.setenv("BANK", str(tmp_path))
     report.style()
-    shown = (
-        MarkdownIt("commonmark")
-        .enable("table")
-        .render(report.markdown(pd.DataFrame({"class": NAMES, "b_w_1": "so"}), bold="b_w_1"))
-    )
+    text = report.markdown(pd.DataFrame({"class": NAMES, "b_w_1": "so"}), bold="b_w_1")
+    shown = MarkdownIt("commonmark").enable("table").render(text)
     cells = re.findall("<t[dh]>(.*?)</t[dh]>", shown)
     assert [html.unescape(cell) for cell in cells[2::2]] == NAMES
     assert set(cells[3::2]) == {"<strong>so</strong>"} and cells[1] == "b_w_1"
@@ -179,11 +165,8 @@ def test_names_are_shown_as_they_are(monkeypatch, tmp_path, capsys):
     plt.close(fig)
     assert report.named("dog_bark") == "dog_bark", "a user's own class was renamed"
     monkeypatch.delenv("BANK")
-    assert [report.named(c) for c in ("dog_bark", "Dog", "Male_speech")] == [
-        "Dog bark",
-        "Dog",
-        "Male speech",
-    ]
+    for name, shown in {"dog_bark": "Dog bark", "Dog": "Dog", "Male_speech": "Male speech"}.items():
+        assert report.named(name) == shown
     assert capsys.readouterr().out == ""
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, bits, ends_the_same, refused, same_weights
+from conftest import CASES, LABELS, bits, ends_the_same, refused
 
 from wsaed import nets, training
 from wsaed.features import FRONT_ENDS
@@ -72,23 +72,6 @@ def rows_of(batch, corpus):
 # The curriculum
 
 
-def test_the_pool_takes_the_easiest_or_the_hardest_first():
-    mu = np.random.default_rng(0).random(50)
-    order, labelled, unlabelled = np.argsort(mu), np.arange(7), np.arange(100, 150)
-    for generation, count in ((1, 0), (2, 10), (3, 20), (4, 50), (9, 50)):
-        by_curriculum = {
-            "easier": sorted(range(50), key=lambda i: mu[i])[:count],
-            "harder": sorted(range(50), key=lambda i: -mu[i])[:count],
-            "all": list(range(50)) if generation > 1 else [],
-            "none": [],
-        }
-        for curriculum, chosen in by_curriculum.items():
-            rows = method.active_pool(curriculum, generation, order, labelled, unlabelled)
-            expected = [*range(7), *sorted(100 + i for i in chosen)]
-            assert rows.tolist() == expected, (curriculum, generation)
-            assert method.share(curriculum, generation) == len(chosen) / 50
-
-
 @pytest.mark.parametrize("curriculum", CURRICULA)
 @pytest.mark.parametrize("steps", [1, 2, 11, 60, 1560])
 @pytest.mark.parametrize("generation", [1, 5])
@@ -103,15 +86,6 @@ def test_every_curriculum_gets_exactly_the_budgets_steps(curriculum, steps, gene
         batches = len(training.shuffled(len(pool), 16, 3, number))
         cut = number == len(epochs) - 1
         assert epoch.steps <= batches if cut else epoch.steps == batches
-
-
-def test_a_smaller_pool_takes_more_epochs_for_the_same_steps():
-    budget = {"steps": 1560, "batch_size": 16, "generation": 1}
-    counts = {c: len(method.plan(c, 600, 2400, budget)) for c in CURRICULA}
-    assert counts["none"] == math.ceil(1560 / 38) > counts["easier"] == counts["harder"]
-    assert counts["easier"] > counts["all"]
-    clips = [e.clips for e in method.plan("easier", 600, 2400, budget)]
-    assert clips[:5] == [600, 1080, 1560, 3000, 3000]
 
 
 # The objective
@@ -172,28 +146,16 @@ def naive(spec, batch, s_s, s_w, margin):
 
 @pytest.mark.parametrize("mask", method.MASKS)
 @pytest.mark.parametrize("denominator", method.DENOMINATORS)
-@pytest.mark.parametrize("kinds", [MIXED, [WEAK] * 3, [STRONG] * 2, [UNLABELLED] * 4])
-def test_the_objective_is_its_naive_transcription(mask, denominator, kinds):
-    wanted, case = spec(mask=mask, denominator=denominator), batch_of(kinds)
+@pytest.mark.parametrize("pseudolabels", method.FRAMES_OF)
+@pytest.mark.parametrize("kind", [MIXED, WEAK, STRONG, UNLABELLED, UNUSED])
+def test_the_objective_is_its_naive_transcription(mask, denominator, pseudolabels, kind):
+    wanted = spec(mask=mask, denominator=denominator, pseudolabels=pseudolabels)
+    case = batch_of(kind if kind is MIXED else [kind] * 3)
     for margin in (0, 3, 40):
         found, expected = objective(wanted, case, margin), naive(wanted, *case, margin)
         assert set(found) == {*expected, "loss"}
         for name, value in (expected | {"loss": sum(expected.values())}).items():
             assert found[name].item() == pytest.approx(value, rel=1e-5, abs=1e-7), name
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_each_kind_of_clip_feeds_its_own_terms(name):
-    whole = spec(name)["pseudolabels"] == "strong+weak"
-    terms = {
-        WEAK: {"weak_w"},
-        STRONG: {"strong_w", "strong_s"},
-        UNLABELLED: {"unlabelled_w"} | ({"unlabelled_s"} if whole else set()),
-        UNUSED: set(),
-    }
-    for kind, expected in terms.items():
-        found = objective(spec(name), batch_of([kind] * 5))
-        assert {term for term, loss in found.items() if loss > 0 and term != "loss"} == expected
 
 
 def test_the_published_margin_and_masks_in_frames():
@@ -381,23 +343,6 @@ def test_an_interrupted_run_ends_in_the_same_numbers(
     assert len(whole["pool"]) == 8 and whole["best_epoch"] == 2
 
 
-def test_the_weights_of_the_best_epoch_are_kept(unscored, corpus, teacher, tmp_path, monkeypatch):
-    script(monkeypatch, [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3])
-    found = trained(tmp_path / "run", teacher)
-    assert found["best_epoch"] == 3  # the first among equals
-    assert found["curves"]["validation"] == [0.1, 0.2, 0.4, 0.4, 0.3, 0.1, 0.0, 0.3]
-    # a run that ends there has them as its last
-    epochs = method.plan("easier", LABELLED, 20, spec()["budget"])
-    for count in (3, 4):
-        script(monkeypatch, [0.1, 0.2, 0.3, 0.4][:count])
-        trained(tmp_path / str(count), teacher, steps=sum(e.steps for e in epochs[:count]))
-    assert same_weights(tmp_path / "run", tmp_path / "3")
-    assert not same_weights(tmp_path / "run", tmp_path / "4")
-    # and they are what is scored
-    whole, short, more = (outputs["test"][0] for outputs in unscored)
-    assert np.array_equal(whole, short) and not np.array_equal(whole, more)
-
-
 def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_path):
     found = trained(tmp_path / "run", teacher, steps=60, name="ef_sw_em_ns")
     net = nets.trained(spec(), len(LABELS), tmp_path / "run")
@@ -473,19 +418,7 @@ def test_the_student_learns_what_labels_and_teacher_say(corpus, teacher, tmp_pat
     assert 0 < last[5] < 1 and last[5] != first[5]
 
 
-@pytest.mark.parametrize(
-    "change, says",
-    [
-        ({"curriculum": "easy"}, "must be one of easier, harder, all, none: got 'easy'"),
-        ({"pseudolabels": "strong"}, r"must be one of strong\+weak, weak, none"),
-        ({"mask": None}, "must be one of none, event, segment: got None"),
-        ({"augment": "specaugment"}, "augment must be custom, standard or none"),
-        ({"denominator": "clips"}, "must be one of cells, mask"),
-        ({"pseudolabels": "none"}, "go together"),
-        ({"curriculum": "none"}, "go together"),
-        ({"teachers": []}, "go together"),
-    ],
-)
+@pytest.mark.parametrize("change, says", CASES["student"])
 def test_a_setting_that_makes_no_sense_is_one_line(change, says, corpus, teacher, tmp_path):
     with refused(says):
         trained(tmp_path, teacher, **change)

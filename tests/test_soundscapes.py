@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REAL, needs_real, refused, small_steps
+from conftest import CASES, REAL, needs_real, refused, small_steps
 
 from wsaed.corpora import desed, load, shapes, soundscapes
 from wsaed.corpora.scenes import GAP
@@ -289,21 +289,7 @@ def test_statistics_are_those_of_the_files(table, file):
     assert measured(REAL / "desed2019" / f"{file}.tsv") == DESED[table]
 
 
-BAD_SPECS = [
-    ({"nois": 1}, "unknown key 'nois'"),
-    ({"shape": "cube"}, "use one of: ontology, domestic, targets"),
-    ({"train": -1}, "train=-1"),
-    ({"strong": 5}, "no split 'strong'"),
-    ({"snr": [9, 3]}, "snr="),
-    ({"noise": -1}, "noise=-1"),
-    ({"shape": "targets", "references": 1}, "references=1"),
-    ({"shape": "targets", "references": -2}, "references=-2"),
-    ({"shape": "targets", "train": 5}, "no split 'train'"),
-    ({"shape": "domestic", "novel": 5}, "no split 'novel'"),
-]
-
-
-@pytest.mark.parametrize("spec, says", BAD_SPECS)
+@pytest.mark.parametrize("spec, says", CASES["soundscapes"])
 def test_a_bad_spec_gets_one_line(spec, says):
     with refused(says):
         load({"name": "soundscapes", **spec}, 0)

@@ -10,7 +10,7 @@ import torch
 from conftest import bits, ends_the_same, made_events, made_split, refused
 from safetensors.torch import load_file
 
-from wsaed import corpora, nets, parameters, runs, scoring, tagging, training
+from wsaed import corpora, nets, parameters, scoring, tagging, training
 from wsaed.corpora import Corpus, Event, Split, shapes
 from wsaed.corpora.pairs import Pairs, halves, pairs
 from wsaed.corpora.soundscapes import complete
@@ -98,17 +98,6 @@ def bce(p, y):
     """Naive, for soft y too; the mean over all cells."""
     cells = zip(np.ravel(p).tolist(), np.ravel(y).tolist(), strict=True)
     return np.mean([-b * math.log(a) - (1 - b) * math.log(1 - a) for a, b in cells])
-
-
-def test_equations_5_and_8_are_naive_loops():
-    F_s, F_w = torch.randn(2, 3, 4, 5)
-    cells = zip(F_s.flatten().tolist(), F_w.flatten().tolist(), strict=True)
-    total = sum((a - b) ** 2 for a, b in cells)
-    assert method.distillation(F_s, F_w).item() == pytest.approx(total / 60, rel=1e-5)
-    D, d = torch.rand(6, 2), torch.eye(2)[[0, 1, 1, 0, 1, 0]]
-    norms = [sum((D[i, k] - d[i, k]).item() ** 2 for k in range(2)) for i in range(6)]
-    assert method.domain_loss(D, d).item() == pytest.approx(np.mean(norms), rel=1e-5)
-    assert method.domain_loss(torch.full((6, 2), 0.5), d) == 0.5 and method.domain_loss(d, d) == 0
 
 
 # Data
@@ -558,21 +547,6 @@ def test_a_new_discriminator_tells_domains_that_the_trunk_tells_and_no_others():
     assert 0.3 < method.domain_accuracy(net, (quiet, more), 0) < 0.7
     both = quiet, torch.from_numpy(loud[:20])  # as many of each
     assert method.domain_accuracy(net, both, 0) > 0.8
-
-
-def test_the_embedded_corpus_carries_the_algorithm(tmp_path, monkeypatch):
-    monkeypatch.setenv("CACHE", str(tmp_path))
-    sizes = dict.fromkeys(("base_a", "base_b", "novel", "validation", "test"), 4)
-    own = {"corpus": {"name": "soundscapes", "shape": "targets", **sizes, "references": 2}}
-    clips = {"name": "soundscapes", "train": 4, "validation": 4, "test": 0}
-    base = BASE | own | {"teachers": [EMBED | own | {"teachers": [TAGGER | {"corpus": clips}]}]}
-    wanted = algorithm_1(base, "base_b", 5.0, 0.2, 1)
-    waves = runs.waves([(spec, 0) for spec in wanted.values()])
-    assert [len(wave) for wave in waves] == [1] * 6  # tagger, references, f, w, w, f
-    for (spec, replicate), *_ in waves:
-        found = runs.train_one(spec, replicate)["scores"]
-    assert runs.load(wanted["f_1"], 0)["scores"] == found
-    assert np.isfinite(found["curves"]["loss"]).all() and len(found["event_f1_class"]) == 20
 
 
 def test_a_student_starts_from_its_own_last_weights_statistics_included(corpus, tagger, tmp_path):

@@ -65,20 +65,6 @@ def test_parameters_of_the_papers_sizes_follow_from_the_shapes_it_gives():
 # The detection network
 
 
-def test_a_query_is_answered_as_the_text_says_step_by_step():
-    net, clip = build(**NARROW).eval(), torch.tensor([2, 0, 0, 2])  # nothing is asked of clip 1
-    x, e = torch.randn(3, 250, 32), torch.rand(4, 128)
-    p, G = net(x, e, clip)
-    z = net.trunk(((x - net.mean) / net.std)[:, None])
-    first, last = net.head
-    for pair, row in enumerate(clip):
-        frames = torch.cat([z[row, :, :, 0].T, e[pair].expand(z.shape[2], -1)], 1)
-        hidden = net.gru(frames[None])[0][0]
-        present = last(first(hidden)).exp()
-        assert torch.allclose(p[pair], present[:, 0] / present.sum(1), atol=1e-6)
-        assert torch.allclose(G[pair], hidden, atol=1e-6)
-
-
 def test_the_trunk_runs_once_a_clip_and_never_sees_the_query():
     net, calls, clip = build(**NARROW).eval(), [], torch.arange(10) % 2
     net.trunk.register_forward_hook(lambda module, x, z: calls.append(z.shape[0]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import one_line
+from conftest import refused
 from recorded import SMALL, annotate, lay, originals  # noqa: F401 - a fixture
 
 from wsaed.corpora import Event, urban_sed
@@ -69,6 +69,6 @@ def test_jams_alone_is_not_enough(root):
     assert len(load()["train"]) == 3
     for path in (root / "annotations/train").glob("*.txt"):
         path.rename(path.with_suffix(".jams"))
-    with pytest.raises(FileNotFoundError, match=r"only JAMS and no .txt in annot") as error:
+    with refused("only JAMS and no .txt in annot", FileNotFoundError) as error:
         load()
-    assert urban_sed.PUBLISHED.splitlines()[0] in one_line(error)
+    assert urban_sed.PUBLISHED.splitlines()[0] in str(error.value)
