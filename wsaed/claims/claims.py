@@ -49,7 +49,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     for row in spec["preconditions"]:
         links = [("S", k, terms(row[k], spec["column"])) for k in ("of", "over") if k in row]
         found = {part.name: part for part in _known(df, links, 0.0)}
-        if len(found) < len(links) or row.get("unless") in df:
+        if len(found) < len(links):
             continue
         part, needed, met = found["of"], "", ""
         value = part.estimate
@@ -65,9 +65,9 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
         if needed and not met:
             for name in set(row.get("only", spec["claims"])).difference(row.get("but", ())):
                 reasons.setdefault(name, []).append(row["reason"].format(value))
-    gains = df.attrs.get("gains", {})
-    short = {s: gain for s, gain in gains.items() if not gain < spec["delta"]}
-    short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items() if s in compared(paper)}
+    gains, every = df.attrs.get("gains", {}), compared(paper)
+    short = {s: gains[s] for s in every if s in gains and not gains[s] < spec["delta"]}
+    short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
     if gains:
         what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
         rows.append((what, len(short), "0", not short))

@@ -6,7 +6,6 @@ Notebook: start_here.ipynb.
 """
 
 import hashlib
-import importlib
 import json
 import os
 import zlib
@@ -15,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 from filelock import FileLock
@@ -125,13 +125,12 @@ def load(spec: dict, replicate: int) -> Corpus:
 
 def check(spec: dict, replicate: int) -> None:
     """ValueError, in one line, where `load` would find too little, before anything is made."""
-    corpus = importlib.import_module(f"wsaed.corpora.{spec['name']}")
-    getattr(corpus, "check", lambda *spec: None)(spec, replicate)
+    getattr(_module(spec), "check", lambda *spec: None)(spec, replicate)
 
 
 def left_out(spec: dict) -> str:
     """`Corpus.left_out` of the corpus that ``spec`` names."""
-    reader = getattr(importlib.import_module(f"wsaed.corpora.{spec['name']}"), "READER", None)
+    reader = getattr(_module(spec), "READER", None)
     return reader.left_out(spec) if reader else load(spec, 0).left_out
 
 
@@ -152,9 +151,14 @@ ENVIRONMENT = ("BANK", "TEST_FOLD", "AUDIOSET", "DESED", "URBAN_SED", "CACHE")
 
 
 @lru_cache(maxsize=4)  # a worker trains many runs on one corpus in turn
-def _load(spec: str, replicate: int, folders: tuple) -> Corpus:
-    name = json.loads(spec)["name"]
-    return importlib.import_module(f"wsaed.corpora.{name}").load(json.loads(spec), replicate)
+def _load(text: str, replicate: int, folders: tuple) -> Corpus:
+    spec = json.loads(text)
+    return _module(spec).load(spec, replicate)
+
+
+def _module(spec: dict):
+    """The module of this package that ``spec`` names."""
+    return resolve_name(f"wsaed.corpora.{spec['name']}")
 
 
 SHARD = 250  # clips a features file: small enough that a killed build loses seconds
