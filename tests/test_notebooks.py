@@ -115,7 +115,7 @@ def test_a_changed_output_makes_nbval_fail(tmp_path):
         changed(compared_outputs(cell)[0])
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "all.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-v"]
-    command += ["-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "all.ipynb"]
+    command += ["-rN", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "all.ipynb"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     outcomes = re.findall(r"Cell \d+ (PASSED|FAILED)", said)
     assert outcomes == ["PASSED", "FAILED"] * (len(cells) // 2), said

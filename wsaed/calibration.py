@@ -24,7 +24,7 @@ from wsaed.files import ROOT, one_line, table, write_whole
 from wsaed.papers import PAPERS
 
 FIRST_SEED = 1000  # results use replicates 0, 1, 2, ...: never these
-BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate", "schedule")
+BUDGET = "epochs steps generation batch_size learning_rate schedule warm_up".split()
 LONGER = 1.5
 
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import nn
 
 from wsaed.files import first_line, whole
 
+WARM_UP = 0.25  # share of the training in which one cycle's rate rises
 CHECKPOINT = "checkpoint.pt"  # in a run's folder, while it trains
 
 
@@ -60,7 +62,7 @@ def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndar
     return [np.array_split(piece, world)[rank] for piece in np.split(order, cuts)]
 
 
-def one_cycle(progress: float, warm_up: float = 0.25) -> float:
+def one_cycle(progress: float, warm_up: float = WARM_UP) -> float:
     """Learning-rate factor in (0, 1] at ``progress`` in [0, 1): a linear rise, a cosine fall."""
     if progress < warm_up:
         return 0.04 + 0.96 * progress / warm_up
@@ -164,7 +166,8 @@ def run(plain, losses, batches, spec: dict, replicate: int, folder: Path, tell, 
     four digits an epoch: "loss", its terms, their gradients' norms, "validation"; "steps", how
     many it took; and with validation "best_epoch", from 1.
     """
-    options = {"schedule": one_cycle, "seed": replicate, "folder": folder, "tell": tell} | options
+    schedule = partial(one_cycle, warm_up=spec["budget"].get("warm_up", WARM_UP))
+    options = {"schedule": schedule, "seed": replicate, "folder": folder, "tell": tell} | options
     rows = fit(plain, losses, batches, spec["budget"], **options)
     names = [name for name in rows[-1] if name not in ("epoch", "steps")]
     found = {"curves": {k: [float(f"{row.get(k, 0):.4g}") for row in rows] for k in names}}
