@@ -165,5 +165,5 @@ $(ENV): requirements.lock pyproject.toml $(if $(wildcard $(PY)),,force) \
 	  | tee .build/logs/env.log | awk '!/already satisfied|^Ignoring / {print; fflush()}' \
 	  || { echo "the environment failed, see .build/logs/env.log" >&2; exit 1; }
 	@$(PIP) -q -e '.[psds]' >>.build/logs/env.log 2>&1 \
-	  || echo "without sed_scores_eval (no C compiler?): only the PSDS comparison needs it"
+	  || echo "without sed_scores_eval and sebbs (no C compiler?): only PSDS and boxes need them"
 	@touch $@

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -432,7 +433,9 @@ def test_rules_leave_out_other_post_processing_and_change_nothing_else(corpus, s
     every = scoring_of.score(corpus, said, 10.0, 0)
     some = scoring_of.score(corpus, said, 10.0, 0, rules=("average", "none"))
     assert bits(some) == bits({k: every[k] for k in some})
-    assert {"event_f1_validation_average", "tagging_f1_raw", "psds_none"} <= set(some)
+    assert {"event_f1_validation_average", "tagging_f1_raw", "psds_1", "event_f1_boxes"} <= set(
+        some
+    )
     assert {"event_f1_ungated_none", "event_f1_tuned_ungated_average"} <= set(some)
     others = "|".join(set(scoring_of.filters(corpus, 25.0)) - {"average", "none"})
     of_others = {k for k in every if re.search(rf"_({others})(_class|_resampled)?$", k)}
@@ -558,3 +561,33 @@ def test_a_corpus_without_one_kind_of_clips_is_one_line(corpus):
     del corpus.splits["unlabelled"]
     with refused("made has no unlabelled clips"):
         Data(corpus, spec())
+
+
+def test_searched_windows_are_each_classs_best_on_validation(corpus, said):
+    """Against every window by hand, a class at a time."""
+    (frames, clips), valid = said["validation"], corpus["validation"]
+    sizes = [scoring_of.odd(seconds * 25) for seconds in scoring_of.SEARCHED]
+    assert sizes == [1, 5, 9, 21, 41, 81]
+    at = [partial(postprocess.detect, frames, clips, LABELS, 25, [w] * 4) for w in sizes]
+    best = [postprocess.tuned(valid.reference, one, LABELS)[2] for one in at]
+    found = scoring_of.searched(corpus, said, 25)["windows"]
+    assert [best[sizes.index(w)][c] for c, w in enumerate(found)] == np.max(best, 0).tolist()
+    assert len(set(found)) > 1
+
+
+def test_mixup_mixes_each_clip_and_its_labels_with_one_of_its_kind(batch):
+    torch.manual_seed(0)
+    names = batch.x.flatten(1), batch.clip_labels, batch.frame_labels.flatten(1)
+    every = torch.cat(names, 1).double()
+    found = parts.mixup(batch, 5.0)
+    mixed = torch.cat([found.x.flatten(1), found.clip_labels, found.frame_labels.flatten(1)], 1)
+    shares, partners = set(), []
+    for i, row in enumerate(mixed.double()):
+        line = every - every[i]  # row - every[i] = (1 - share) (partner - every[i])
+        share = (line @ (row - every[i])) / line.square().sum(1).clamp_min(1e-9)
+        off = (every[i] + share[:, None] * line - row).abs().amax(1)
+        partners.append(i if off[i] < 1e-4 else int(off.argmin()))
+        assert off.min() < 1e-4 and batch.kind[partners[-1]] == batch.kind[i]
+        shares |= {round(float(share[partners[-1]]), 4)} if partners[-1] != i else set()
+    assert len(shares) == 1 and sorted(partners) == list(range(len(every)))
+    assert torch.equal(found.kind, batch.kind) and found.step == batch.step

@@ -172,6 +172,14 @@ def test_only_the_teacher_hears_noise_and_in_eval_mode_the_student_answers(name,
         assert noise.mean().item() == pytest.approx(0, abs=0.01)
 
 
+def test_of_the_averaged_pair_the_average_answers():
+    pair, x = build("averaged", 4, **NARROW), torch.randn(8, 250, 32)
+    with torch.no_grad():
+        pair.teacher.frames.bias += 1
+    p, _ = pair.eval()(x)
+    assert torch.equal(p, pair.teacher(x)[0]) and not torch.equal(p, pair.student(x)[0])
+
+
 def test_the_baselines_noise_is_of_the_amplitudes_scale():
     pair = build("mean_teacher", 4, **NARROW)
     pair.set_statistics(torch.full((32,), -6.0), torch.ones(32))

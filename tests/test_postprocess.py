@@ -183,7 +183,7 @@ def scored(p, reference):
     def at(threshold):
         return detect(p, None, LABELS, 1, np.array([1, 1]), threshold)
 
-    thresholds, gates = postprocess.tuned(clips, at, LABELS)
+    thresholds, gates, _ = postprocess.tuned(clips, at, LABELS)
     assert gates.tolist() == [0.5, 0.5]
     return thresholds
 
@@ -229,7 +229,7 @@ def test_thresholds_and_gates_are_the_best_of_all_pairs():
         return scoring.event_f1(clips, dict(zip(clips, events, strict=True)), LABELS)[0]
 
     ungated = lambda t: detect(p, None, LABELS, 1, widths, t)  # noqa: E731
-    thresholds, gates = postprocess.tuned(clips, ungated, LABELS, tags)
+    thresholds, gates, _ = postprocess.tuned(clips, ungated, LABELS, tags)
     every = np.array([f1(t, g) for t in postprocess.GRID for g in postprocess.GRID])
     assert f1(thresholds, gates) == pytest.approx(every.max(0))
     assert f1(0.5, 0.5)[0] == 0 < f1(thresholds, gates)[0] and gates[0] < 0.5

@@ -116,7 +116,7 @@ GRID = np.array(sorted(np.linspace(0.05, 0.95, 19).round(2), key=lambda t: abs(t
 
 
 def tuned(reference: dict, detect_at: Callable, labels: Sequence[str], clips=None):
-    """(threshold, gate) with each class's best event F1, (classes,) each, both of `GRID`.
+    """(threshold, gate, F1) with each class's best event F1, (classes,) each, two of `GRID`.
 
     reference: clip -> events; ``detect_at(threshold)`` gives a list of events a clip, ungated;
     clips: as `detect` takes them, without them the gate stays at 0.5. Ties go towards 0.5, of
@@ -132,4 +132,4 @@ def tuned(reference: dict, detect_at: Callable, labels: Sequence[str], clips=Non
             kept = np.stack([on[..., k], np.ones_like(on[..., k]), on[..., k]], axis=-1)
             found.append(np.nan_to_num(scoring.class_f1(counts * kept)))
     best = np.argmax(found, axis=0)
-    return GRID[best // len(gates)], gates[best % len(gates)]
+    return GRID[best // len(gates)], gates[best % len(gates)], np.max(found, axis=0)

@@ -118,6 +118,18 @@ class Data:
             yield Batch(x, *labels, self.kind[row], step, steps)
 
 
+def mixup(batch: Batch, a: float) -> Batch:
+    """Every clip and its labels mixed with another clip of its kind, by a share from Beta(a, a).
+
+    Zhang et al., 2018; not one of the four papers': of the recipe that came after them.
+    """
+    place, other = batch.kind.argsort(stable=True), torch.empty_like(batch.kind)
+    other[place] = (batch.kind + torch.rand(len(batch.kind), device=batch.kind.device)).argsort()
+    share = torch.distributions.Beta(a, a).sample().item()
+    both = (share * one + (1 - share) * one[other] for one in batch[:3])
+    return Batch(*both, *batch[3:])
+
+
 def of_kind(loss: Callable, p: torch.Tensor, y: torch.Tensor, chosen: torch.Tensor):
     """``loss(p, y)`` over the chosen clips of a batch; 0 where it has none of them."""
     return loss(p[chosen], y[chosen]) if chosen.any() else p.sum() * 0

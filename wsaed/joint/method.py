@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy
 from wsaed import corpora, nets, scoring, training
 from wsaed.features import FRONT_ENDS
 from wsaed.joint import scores
-from wsaed.joint.data import STRONG, UNLABELLED, WEAK, Batch, Data, coarser, of_kind
+from wsaed.joint.data import STRONG, UNLABELLED, WEAK, Batch, Data, coarser, mixup, of_kind
 from wsaed.tagging import rounded
 
 START = 30  # s, out of 100 epochs: alpha and the focal loss begin together
@@ -166,6 +166,7 @@ def share_kept(k: int, steps: int) -> float:
 def train(objective, spec: dict, replicate: int, folder: Path, teachers: list[Path], tell) -> dict:
     """Train a pair into ``folder`` by an objective of the above; the scores are the student's.
 
+    spec: what the objective takes, and ``mixup``, of `wsaed.joint.data.mixup`, where it is to mix.
     Kept and scored are the weights of the best epoch by `scores.validation_f1`. Besides, the
     record has "start_tagging_f1" and "start_tags": what the teacher says of the validation clips
     at epoch START of 100, its tags as a share of the true ones; and "distillation_share", of all
@@ -186,6 +187,7 @@ def train(objective, spec: dict, replicate: int, folder: Path, teachers: list[Pa
     start.register_buffer("said", torch.zeros(2, dtype=torch.float64))
 
     def losses(net, batch: Batch) -> dict:
+        batch = mixup(batch, spec["mixup"]) if "mixup" in spec else batch
         with training.precision():
             teacher, student = net(batch.x)
         return objective(spec, batch, teacher, student)

@@ -8,6 +8,7 @@ least 8 are left); ``frames`` is a clip's length, which decides how time is pool
 
 import copy
 import math
+from functools import partial
 
 import torch
 from torch import nn
@@ -260,8 +261,20 @@ class MeanTeacher(Pair):
             old.lerp_(new, 1 - share)
 
 
-def mean_teacher_pair(classes: int, width=1.0, frames=864, mels=64, dropout=1.0) -> MeanTeacher:
+class Averaged(MeanTeacher):
+    """A mean teacher whose averaged weights answer."""
+
+    def forward(self, x: torch.Tensor):
+        return super().forward(x) if self.training else self.teacher(x)
+
+
+def mean_teacher_pair(
+    classes: int, width=1.0, frames=864, mels=64, dropout=1.0, pair=MeanTeacher
+) -> MeanTeacher:
     """The official baseline of DCASE 2019 task 4; up to three halvings leave about 110 steps."""
     halvings = min(3, max(0, round(math.log2(frames / 110))))
     pools = [2] * halvings + [1] * (3 - halvings)
-    return MeanTeacher(MeanTeacherCrnn(classes, width, pools, mels, dropout))
+    return pair(MeanTeacherCrnn(classes, width, pools, mels, dropout))
+
+
+averaged_pair = partial(mean_teacher_pair, pair=Averaged)

@@ -7,11 +7,12 @@ import re
 
 import numpy as np
 
-from wsaed import postprocess, scoring, training
+from wsaed import postprocess, scoring, sed_scores, training
 from wsaed.corpora import Corpus
 from wsaed.tagging import RESAMPLES, f1_scores, rounded
 
 BASELINE_WINDOW = 0.46  # s: the official baseline's median filter, five frames for every class
+SEARCHED = (0.0, 0.2, 0.4, 0.8, 1.6, 3.2)  # s: windows that validation may choose from, a class
 RESAMPLED = ("baseline", "average", "median", "esp", "none")  # with clip resamples, for claims
 
 
@@ -24,10 +25,28 @@ def filters(corpus: Corpus, rate: float) -> dict[str, dict]:
     """
     lengths = postprocess.durations(corpus["strong"].events, corpus.labels)
     found = {r: {"windows": postprocess.windows(lengths, r, rate)} for r in postprocess.RULES}
-    frames = max(1, 2 * round((BASELINE_WINDOW * rate - 1) / 2) + 1)
     one = np.ones(len(corpus.labels), int)
-    found["baseline"] = {"windows": frames * one, "passes": 1}
+    found["baseline"] = {"windows": odd(BASELINE_WINDOW * rate) * one, "passes": 1}
     return found | {"whole_clip": {"windows": one}}
+
+
+def odd(frames: float) -> int:
+    """The nearest odd number of frames: a window that shifts nothing."""
+    return max(1, 2 * round((frames - 1) / 2) + 1)
+
+
+def searched(corpus: Corpus, outputs: dict, rate: float) -> dict:
+    """Of `SEARCHED` the window a class that is best on validation, at its best threshold."""
+    (frames, clips), labels, valid = outputs["validation"], corpus.labels, corpus["validation"]
+    windows, found = [odd(seconds * rate) for seconds in SEARCHED], []
+    for window in windows:
+        how = {"windows": np.full(len(labels), window)}
+
+        def said(threshold, how=how) -> list:
+            return postprocess.detect(frames, clips, labels, rate, threshold=threshold, **how)
+
+        found.append(postprocess.tuned(valid.reference, said, labels)[2])
+    return {"windows": np.array(windows)[np.argmax(found, axis=0)]}
 
 
 def outputs_of(net, corpus: Corpus, front_end) -> dict:
@@ -45,20 +64,22 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) 
     """Every score of ``outputs`` on the test split, thresholds tuned on validation.
 
     outputs: as `outputs_of` gives them, of clips of ``seconds``; rules: names of `filters`, by
-    default all. Keys: <metric>_<post-processing> (macro F1), the same with _class and, for
+    default all; besides, "searched", of windows as `searched` finds them. Keys:
+    <metric>_<post-processing> (macro F1), the same with _class and, for
     `RESAMPLED`, with _resampled; metrics event_f1 (200 ms; 200 ms or 20 %), event_f1_tuned (at
     class thresholds, and gates, from validation), both with _ungated, too, and on the validation
     clips with _validation; segment_f1 (1 s), tagging_f1 (a clip has a class if one of its events
-    survives); tagging_f1_raw, of the clip branch alone, its worst class with _lowest; psds_none,
-    without gate, filter or threshold, None where sed_scores_eval is not installed;
-    seconds_class, mean event duration in the strong clips.
+    survives); tagging_f1_raw, of the clip branch alone, its worst class with _lowest; psds_1,
+    psds_2 and event_f1_boxes by `sed_scores`, None where it lacks a library, of frame times clip
+    probabilities, without a gate or a filter; seconds_class, mean event duration in the strong
+    clips.
     """
     frames, clips = outputs["test"]
     rate = frames.shape[1] / seconds
     scores, weights = {}, scoring.bootstrap_weights(corpus["test"].groups, RESAMPLES, seed)
-    for name, settings in filters(corpus, rate).items():
-        if rules is not None and name not in rules:
-            continue
+    found = filters(corpus, rate)
+    found = {name: found[name] for name in rules or found}
+    for name, settings in (found | {"searched": searched(corpus, outputs, rate)}).items():
         for metric, counts in of_filter(corpus, outputs, rate, name, settings).items():
             resampled = name in RESAMPLED and not re.search("_validation|_ungated", metric)
             scores |= f1_scores(f"{metric}_{name}", counts, weights if resampled else None)
@@ -66,7 +87,12 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int, rules=None) 
     lengths = postprocess.durations(corpus["strong"].events, corpus.labels)
     scores |= f1_scores("tagging_f1_raw", raw, weights)
     scores["tagging_f1_raw_lowest"] = float(np.nanmin(scoring.class_f1(raw)))
-    scores["psds_none"] = scoring.psds(corpus["test"].reference, frames, corpus.labels, seconds)
+    truth, labels = corpus["test"].reference, corpus.labels
+    sides = {name: (corpus[name].clips, p * c[:, None]) for name, (p, c) in outputs.items()}
+    psds = sed_scores.psds(truth, sides["test"][1], labels, seconds)
+    scores |= {f"psds_{scenario}": value for scenario, value in psds.items()}
+    boxes = sed_scores.bounding_boxes(corpus["validation"].reference, sides, labels, seconds)
+    scores["event_f1_boxes"] = boxes and scoring.event_f1(truth, boxes, labels)[1]
     scores["seconds_class"] = rounded([L.mean() if len(L) else np.nan for L in lengths])
     return scores
 
@@ -84,7 +110,7 @@ def of_filter(corpus: Corpus, outputs: dict, rate: float, name: str, settings: d
 
     def tuned(gates) -> tuple:
         said = lambda threshold: events("validation", threshold, 0.0).values()  # noqa: E731
-        return postprocess.tuned(valid.reference, said, labels, gates)
+        return postprocess.tuned(valid.reference, said, labels, gates)[:2]
 
     points = {"event_f1": (0.5, 0.0), "event_f1_tuned": (tuned(None)[0], 0.0)}
     if name != "baseline":

@@ -19,6 +19,7 @@ PRECONDITIONS = ("labelled", "synthetic_only", "recorded_strong", "all_tagged")
 HEADLINES = ["mt", "gl", "pts", "tfd", "tfd_afl"]
 # What calibration may look at: the baselines, their scores
 BASELINES = ("gl", "mt", *PRECONDITIONS)
+VALIDATED = "event_f1_tuned_validation_average"
 CALIBRATED = tuple(PUBLISHED["calibrated"])
 
 

@@ -18,6 +18,7 @@ FULL_WIDTH_RATE = 1e-3
 
 # What calibration may look at: the baselines and their scores
 BASELINES = ("base", *PUBLISHED["rivals"])
+VALIDATED = "validation"  # mAP on the annotated labels
 CALIBRATED = ("map_noisy", "map_clean", "mauc_noisy")
 CALIBRATED += ("train_map_noisy", "train_map_clean", "train_missing_auc", "train_positives")
 

@@ -19,6 +19,7 @@ LEARNING_RATE = 1e-3
 DECAYS = (0.996, 0.99, 1.0, 0.99, 0.996, 0.996)  # lambda of guided learning's six, its own first
 # What calibration may look at: the baselines, their scores
 BASELINES = ("sw_nm_ns", "labelled", "member")
+VALIDATED = "event_f1_tuned_validation_median"
 CALIBRATED = ("event_f1_median", "event_f1_tuned_median", "segment_f1_median", "tagging_f1_raw")
 
 SETTINGS, CONFIGURATIONS = PUBLISHED["settings"], PUBLISHED["configurations"]

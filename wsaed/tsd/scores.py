@@ -59,8 +59,8 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
 
     outputs: "validation" and "test" -> probabilities (pairs, frames) over ``seconds``. Keys, each
     a macro F1 and the same with _class and with _resampled (over source-grouped clips): those of
-    `counts`, and event_f1_tuned (at class thresholds from validation); event_f1_validation, of
-    `validation_f1`.
+    `counts`, and event_f1_tuned (at class thresholds from validation), on the validation pairs
+    with _validation; event_f1_validation, of `validation_f1`.
     """
     labels, test, validation = corpus.labels, corpus["test"], corpus["validation"]
     true = dict(enumerate(truth(validation, labels)))
@@ -68,7 +68,7 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
     def validated(threshold) -> Found:
         return detect(outputs["validation"], validation.pairs, labels, seconds, threshold)
 
-    tuned, _ = postprocess.tuned(true, validated, labels)
+    tuned, _, best = postprocess.tuned(true, validated, labels)
     at = [detect(outputs["test"], test.pairs, labels, seconds, t) for t in (0.5, tuned)]
     found = counts(test, labels, at[0])
     found["event_f1_tuned"] = counts(test, labels, at[1])["event_f1"]
@@ -76,6 +76,7 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
     scores = {}
     for name, amounts in found.items():
         scores |= f1_scores(name, amounts, weights)
+    scores["event_f1_tuned_validation"] = float(np.mean(best))
     return scores | {"event_f1_validation": validation_f1(corpus, outputs["validation"], seconds)}
 
 
