@@ -183,8 +183,8 @@ def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
     assert shown["evidence"] == set(systems) and shown["laptop"] == shown["evidence"] - beside
     assert systems["fixed_1"] == systems["alpha_0.3"] == systems["variable_1"]
     assert systems["noise_1_0"] == systems["base"] != systems["noise_0_0"]
-    assert [paper.replicates("base_long", p, n) for n in (1, 6)] == [1, 3]
-    assert paper.replicates("noise_1.5_1", p, 6) == paper.replicates("base", p, 6) == 6
+    assert [paper.replicates("noise_1.5_1", p, n) for n in (1, 6)] == [1, 3]
+    assert paper.replicates("alone_3", p, 6) == paper.replicates("base", p, 6) == 6
 
 
 def test_laptop_is_evidence_s_first_replicate():
@@ -192,12 +192,7 @@ def test_laptop_is_evidence_s_first_replicate():
     assert both[0] == both[1]
 
 
-def test_the_compute_matched_base_takes_the_cascade_s_steps():
+def test_all_systems_of_a_table_have_the_same_budget():
     systems = paper.systems(parameters.chosen("secost", "laptop"))
-
-    def epochs(spec):
-        return spec["budget"]["epochs"] + sum(epochs(t) for t in spec.get("teachers", []))
-
-    assert epochs(systems["base_long"]) == epochs(systems["variable_4"])
-    rest = set(paper.PUBLISHED["table_2"]["map_noisy"]) - {"fixed_2", "variable_4"}
-    assert len({systems[name]["budget"]["epochs"] for name in rest}) == 1
+    trained = [s["budget"] for s in systems.values() if "budget" in s]
+    assert len(trained) > 20 and all(budget == trained[0] for budget in trained)

@@ -52,7 +52,6 @@ def systems(p: dict) -> dict[str, dict]:
     found["two_teachers"] = stage(base, [base, again], [0.3, 0.35, 0.35], draw=2)
     averaged = {"method": "secost.method:ensemble", "corpus": base["corpus"]}
     found["ensemble"] = averaged | {"teachers": [base, again]}
-    found["base_long"] = base | {"budget": base["budget"] | {"epochs": 5 * p["epochs"]}}
     found["smoothed"] = base | {"smoothing": 0.1}
     sizes = {key: base["net"][key] for key in ("width", "mels")}
     found |= {name: base | {"net": sizes | net} for name, net in PUBLISHED["rivals"].items()}
