@@ -11,7 +11,8 @@ BANK = 2, 5  # classes, and recordings of each, that a bank must have
 PUBLISHED = table("joint/published.yaml")
 # Adam, one cycle: a rate for each family of narrow nets, by validation, on corpus seeds that no
 # result uses (results/calibration/joint_at_aed.csv); the paper's width takes the public code's
-RATES = {"joint": 4e-3, "guided_learning": 4e-3, "mean_teacher": 4e-3}
+RATES = {"joint": 2e-3, "guided_learning": 4e-3, "mean_teacher": 4e-3}
+WARM_UP = 0.1  # of one cycle, likewise
 FULL_WIDTH_RATE = 1e-3
 SNR = [10, 25]  # dB above the background, the embedded corpus
 # What a precondition needs: nets that are told labels alone, some of them more of the truth
@@ -43,7 +44,8 @@ def _spec(p: dict, method: str, net: str, **more) -> dict:
         "net": {"name": f"joint.nets:{net}"} | sizes | {key: p[key] for key in own},
         "corpus": spec_of(p, splits, "domestic", snr=SNR),
         "front_end": p[f"{mt}front_end"],
-        "budget": {k: p[k] for k in ("steps", "epochs", "batch_size")} | {"learning_rate": rate},
+        "budget": {k: p[k] for k in ("steps", "epochs", "batch_size")}
+        | {"learning_rate": rate, "warm_up": WARM_UP},
         "draw": 0,
     } | more
 
