@@ -47,15 +47,14 @@ restamp: env ## after a refactoring: renew digests where the laptop's runs are e
 
 # ---- notebooks, tests
 SESSIONS := $(wildcard notebooks/workshop/*.ipynb)
-COMPARED := $(wildcard notebooks/start_here.ipynb notebooks/claims.ipynb notebooks/*/method.ipynb) \
-  $(SESSIONS)
+COMPARED := $(wildcard notebooks/*.ipynb notebooks/*/method.ipynb) $(SESSIONS)
 TABLES := $(filter-out $(COMPARED),$(wildcard notebooks/*/*.ipynb))
 ALONE = env -u BANK -u DESED -u AUDIOSET -u URBAN_SED -u PANNS -u DASK -u TEST_FOLD \
   DEVICE=cpu HEADLESS=1 $(PY)
 PYTEST = $(ALONE) -m pytest -p no:cacheprovider
 NBVAL = $(PYTEST) -n 2 --dist loadscope --nbval-current-env --nbval-cell-timeout 300
 
-notebooks: env ## run start_here, claims, method notebooks and sessions in place, at smoke size
+notebooks: env ## run start_here, claims, leaderboard, methods, sessions in place, at smoke size
 	@$(PY) -m wsaed.render --in-place --profile smoke $(COMPARED)
 
 workshop: env ## the learners' pages of notebooks/workshop, from the sessions as they stand there
