@@ -21,7 +21,7 @@ env: ## the environment (.venv, or the active conda environment `wsaed`)
 # what fails is said, and all else is made
 results = @shown=$$($(PY) -m wsaed.runs $(CHOSEN) $(ANEW) $(1)); ended=$$?; \
   [ -z "$$shown" ] || { $(PY) -m wsaed.render $(CHOSEN) $$shown || ended=$$?; $(2) }; exit $$ended
-report = $(PY) -m wsaed.pages --profile $(PROFILE) --results results/$(DIR) || ended=$$?;
+report = $(PY) -m wsaed.pages || ended=$$?;
 
 tables: env ## all tables and figures from the committed records; trains what is missing
 	$(call results,,$(report))
@@ -30,9 +30,6 @@ reproduce-tables: ANEW := --anew
 reproduce-tables: tables ## the same, all of it trained anew
 
 evidence: tables ## the claims' evidence: `tables` with PROFILE=evidence
-
-results/%/README.md: tables
-	@:
 
 results/%: env force
 	$(call results,$(basename $(@:results/$(DIR)/%=%)))

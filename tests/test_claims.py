@@ -15,6 +15,7 @@ import pytest
 from conftest import CASES
 from scipy import stats
 
+from wsaed import papers
 from wsaed.claims import claims, picture, rules, statistics
 from wsaed.claims.claims import PAPERS
 from wsaed.files import table
@@ -564,29 +565,23 @@ def test_an_oracles_gap_needs_its_interval_where_there_is_one():
 # Pictures
 
 
-def test_the_picture_of_a_paper():
-    two = [judged("joint_at_aed", frame(world("joint_at_aed", n)), n) for n in ("J1", "J2")]
-    few = [replace(c, parts=[]) for c in two]
-    many = [two[0], replace(two[1], parts=12 * two[1].parts)]
-    fig = picture.of_paper("joint_at_aed", {"embedded": few, "ESC-10": many})
-    low, high = fig.axes[0].get_yticks()  # a row is as high as its links need
-    assert (low, high) == pytest.approx((0.5, 1 + 4.8 / 2))
-    ys = [line.get_ydata()[0] for line in fig.axes[1].lines if len(line.get_ydata()) == 1][1:]
-    assert len(ys) == 12 and np.abs(np.array(ys) - high).max() < 2.2
-    for paper, margin in (("secost", 0.01), ("joint_at_aed", 0.02)):  # the grey band
-        ax = picture.of_paper(paper, {"embedded": few}).axes[1]
-        assert (ax.patches[0].get_x(), ax.patches[0].get_width()) == (-margin, 2 * margin)
-        assert PAPERS[paper]["units"] in ax.get_xlabel()
+def test_the_picture_has_a_row_a_verdict_and_draws_what_decides():
+    one = judged("joint_at_aed", frame(world("joint_at_aed", "J1")), "J1")
+    two = replace(one, parts=[*one.parts, replace(one.parts[0], p=0.04, estimate=0.5)])
+    said = [replace(two, verdict=v) for v in ("reproduced", "open", rules.UNTESTABLE, "not run")]
+    fig = picture.effects({"A": said, "B": said[2:]})
+    (ax,) = fig.axes
+    assert (ax.get_title(loc="left"), len(ax.get_yticks())) == ("A", 2)
+    drawn = [line.get_xdata().tolist() for line in ax.lines if line.get_marker() in ("o", "D")]
+    assert drawn == [[0.5], [0.5]] and rules.decisive(two).estimate == 0.5
+    assert "no claim" in picture.effects({"B": said[2:]}).axes[0].get_title(loc="left")
     plt.close("all")
 
 
-def test_the_overview_has_a_tile_a_verdict():
-    said = (*picture.SIGNS, "not run")
-    every = {"embedded": [replace(claim(), verdict=verdict) for verdict in said]}
-    fig = picture.overview({"secost": every}, ["embedded", "real"], {"secost": "A: b"})
-    texts = [text.get_text() for text in fig.axes[0].texts]
-    assert "".join(text for text in texts if text != "S1") == "✓✗?–·"
-    plt.close(fig)
+def test_a_table_or_figure_of_ours_shows_each_claim():
+    for paper, module in papers.PAPERS.items():
+        shown = {c.artefact for c in claims.claims(paper, pd.DataFrame())}
+        assert shown <= module.artefacts("evidence").keys()
 
 
 # Everything together

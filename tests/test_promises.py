@@ -64,7 +64,7 @@ def test_training_again_gives_the_same_bytes(tmp_path, monkeypatch, device, pape
 @pytest.fixture
 def committed(cache, tmp_path, monkeypatch):
     """Results of one run: their folder, the record, and how to write records there."""
-    home = tmp_path / "laptop" / "secost"
+    home = tmp_path / "results" / "laptop" / "secost"
     (record,) = runs.train([(spec(), 0)])
     record = {"system": "base"} | record
     monkeypatch.setattr(pages, "ROOT", tmp_path)
@@ -72,32 +72,41 @@ def committed(cache, tmp_path, monkeypatch):
     return home, record
 
 
-def test_a_report_marks_what_older_code_made(committed, monkeypatch):
+def written(results):
+    return pages.pages(results, pages.judged(results))
+
+
+def test_a_page_marks_what_older_code_made_and_what_is_not_made(committed, monkeypatch):
     home, _ = committed
     (home / "table_2.ipynb").touch()
-    (home / "table_2.md").write_text("| a |\n| --- |\n")
-    found = pages.page(home.parent)
-    assert "Stale" not in found and "### Localization\n\nNot made yet.\n" in found
-    assert "### Figure 4\n\nNot made yet. Not run: base_again, variable_4.\n" in found
-    assert "| a |" in found and "32 train, 16" not in found and "24 train, 8 validation" in found
+    (home / "table_2.md").write_text("| a |\n| --- |\n\nAbout it. Profile laptop: settings.\n")
+    (home / "table_2.csv").write_text("system,as expected\nbase,yes\nlong,not mAP\n")
+    found = written(home.parents[1])
+    assert "1 of 2 rows as expected" in found[home.parents[1] / "README.md"]
+    found = found[home.with_suffix(".md")]
+    assert "Stale" not in found and "## Localization\n\nNot made yet.\n" in found
+    assert "## Figure 4\n\nNot made yet. Not run: base_again, variable_4.\n" in found
+    assert "| a |" in found and "About it.\n" in found and "24 train, 8 validation" in found
+    assert found.index("| a |") < found.index("| S1 ") < found.index("## Figure 2")
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert "**Stale" in pages.page(home.parent)
+    assert "**Stale" in written(home.parents[1])[home.with_suffix(".md")]
 
 
 def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path, monkeypatch):
     home, record = committed
-    readme, where = home.parent / "README.md", f"{home}"
-    assert pages.check(tmp_path) == []
-    pages.main(["--results", str(home.parent)])
-    assert pages.check(tmp_path) == []
-    readme.write_text(readme.read_text().replace("Claims", "Claim"))
-    assert pages.check(tmp_path) == [f"{readme} is not what today's code makes of the records"]
-    readme.unlink()
+    page, where, results = home.with_suffix(".md"), "results/laptop/secost", home.parents[1]
+    pages.main([])
+    assert pages.check(results) == []
+    page.write_text(page.read_text().replace("replicates", "replicate"))
+    told = f"{page} is not what today's code makes of the records"
+    assert pages.check(results) == [told]
     other = record | {"replicate": 1, "scores": {"map_noisy": 0.5}}
     runs.write_records(home / "records.json", {("base", 0): record, ("base", 1): other})
-    assert pages.check(tmp_path) == [f"{where}: base's replicates hold different scores"]
+    pages.main([])
+    where = f"{home}"
+    assert pages.check(results) == [f"{where}: base's replicates hold different scores"]
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert f"{where}: base was made by older code" in pages.check(tmp_path)
+    assert f"{where}: base was made by older code" in pages.check(results)
     source = tmp_path / "notebooks" / "secost" / "table_2.ipynb"
     source.parent.mkdir(parents=True)
     new = nbformat.v4
@@ -105,27 +114,44 @@ def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path,
     given = new.new_code_cell("", metadata={"tags": ["injected-parameters"]})
     nbformat.write(new.new_notebook(cells=cells), source)
     nbformat.write(new.new_notebook(cells=[*cells, given]), home / source.name)
-    assert not any("table_2" in line for line in pages.check(tmp_path))
+    assert not any("table_2" in line for line in pages.check(results))
     nbformat.write(new.new_notebook(cells=cells[:1]), source)
     told = f"{where}: table_2.ipynb was executed from another text than today's"
-    assert told in pages.check(tmp_path)
+    assert told in pages.check(results)
 
 
 @pytest.fixture(scope="module")
-def judged():
-    return claims.judged({p: report.recorded(ROOT / "results/evidence", p) for p in PAPERS})
+def every():
+    return pages.judged(ROOT / "results")
 
 
-def test_the_readme_tells_how_the_verdicts_came_out(judged):
-    count = Counter(claim.verdict for found in judged.values() for claim in found)
+def test_the_committed_pages_are_today_s_and_short(every):
+    """But for the line that counts what older code made, which `make check-results` tells."""
+    results = ROOT / "results"
+    texts = pages.pages(results, every)
+    assert texts.keys() == {results / "README.md", *results.glob("*/*.md")}
+    for path, text in texts.items():
+        kept, made = (re.sub(r"\*\*Stale.*", "", t) for t in (path.read_text("utf-8"), text))
+        assert kept == made, f"{path}: call `python -m wsaed.pages`"
+        assert len(text.encode()) < 25_000, path
+    screen = texts[results / "README.md"]
+    assert len(screen.splitlines()) <= 75 and (results / "evidence/claims.png").exists()
+    for _, found in every["evidence"].values():
+        for claim in found:
+            assert re.search(rf"\b{claim.name}\b", screen), claim.name
+
+
+def test_the_readme_tells_how_the_verdicts_came_out(every):
+    count = Counter(claim.verdict for _, found in every["evidence"].values() for claim in found)
     verdicts = ("reproduced", "opposite", "open", "not testable here")
     told = [sum(count.values()), *(count[verdict] for verdict in verdicts)]
-    form = r"of (\d+) on the embedded sounds (\d+) \w+, (\d+) [\w ]+, (\d+) [\w ]+ and (\d+) not"
+    form = r"Of (\d+) on the embedded sounds (\d+) \w+, (\d+) [\w ]+, (\d+) [\w ]+ and (\d+) not"
     assert [*map(int, re.search(form, (ROOT / "README.md").read_text()).groups())] == told
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_a_conclusion_asks_nothing_of_what_is_told_and_names_all_claims(judged, monkeypatch, paper):
+def test_a_conclusion_asks_nothing_of_what_is_told_and_names_all_claims(every, monkeypatch, paper):
+    judged = {paper: found for paper, (_, found) in every["evidence"].items()}
     monkeypatch.setattr(claims, "judged", lambda frames: judged)
     lines = report.conclusion(paper).splitlines()
     assert any(line.endswith((": met", ": not met")) for line in lines)

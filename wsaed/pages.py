@@ -1,40 +1,160 @@
-"""The report of a folder of results, and what holds committed results to today's code.
+"""The pages of all results, and what holds committed results to today's code.
 
-``python -m wsaed.pages --profile laptop`` writes results/laptop/README.md.
+``python -m wsaed.pages`` writes results/README.md, one screen for all, the picture on it, and for
+each paper in a folder of results <folder>/<paper>.md: its tables, pictures and claims.
 """
 
 import argparse
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from wsaed import render, report, runs
-from wsaed.claims import claims
-from wsaed.files import ROOT, folder_of, one_line, shown, write_whole
+from wsaed.claims import claims, picture, rules
+from wsaed.files import ROOT, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 
-READING = (
-    "A verdict says how a comparison comes out with the networks, budgets and corpus below. "
-    "*Opposite* means that it comes out the other way here, not that the paper measured something "
-    "else. A link's outcome is before any correction, a verdict after all of them; in brackets "
-    "stands the 95 % interval, and 90 % where a link says no change or no worse."
-)
+NARROW = "\u00a0"  # a space that does not break an interval in two
+READING = """
+These are the verdicts of `results/evidence`, on the sounds that this project makes. A claim is
+*reproduced* where every comparison that it makes comes out as the paper says, *opposite* where one
+comes out the other way, and *open* where replicates scatter too much to tell. The effect is that of
+the comparison that decides, with its 95 % interval (90 % where a claim says no change or no worse).
+*Not testable here* means that a baseline lacks what the claim takes for granted, so nothing follows
+for the paper. † At the threshold of 0.5, not at tuned ones. ‡ Only the paper's own corpus can
+settle it.
+
+![effects of the claims with a verdict](evidence/claims.png)
+"""
+OTHERS = """
+## All pages
+
+`laptop` is one replicate of the evidence; `evidence-<bank>` has a bank's recordings in place of the
+made sounds. A page has settings, tables and pictures, and links to the executed notebooks.
+Preconditions and every single comparison stand in [claims](../notebooks/claims.ipynb).
+"""
 
 
-def page(home: Path) -> str:
-    """The report of a results folder: what made it, every artefact, the claims it decides."""
-    parts = [f"# Results: {report.escaped(home.name)}\n", f"{READING}\n"]
-    every = {paper: runs.read_records(home / paper / runs.RECORDS) for paper in PAPERS}
-    frames = {paper: report.recorded(home, paper) for paper in PAPERS if every[paper]}
-    for paper, found in claims.judged(frames).items():
-        records, published = every[paper], PAPERS[paper].PUBLISHED
-        parts += [f"## {published['title']}\n", f"{_origin(home / paper, records)}\n"]
-        parts += _artefacts(home / paper, records)
-        asked, table = claims.preconditions(paper, frames[paper])[0], report.claims_table(found)
-        parts += ["### Preconditions\n", report.markdown(asked) + "\n"]
-        parts += ["### Claims\n", f"{published['legend']}\n"]
-        parts += [report.markdown(table, bold="verdict") + "\n"]
+def judged(results: Path) -> dict[str, dict]:
+    """Folder of results -> paper -> (its frame, its judged claims)."""
+    every = {}
+    for home in sorted({path.parents[1] for path in results.glob(f"*/*/{runs.RECORDS}")}):
+        frames = {paper: report.recorded(home, paper) for paper in PAPERS}
+        frames = {paper: df for paper, df in frames.items() if len(df)}
+        found = claims.judged(frames)
+        every[home.name] = {paper: (df, found[paper]) for paper, df in frames.items()}
+    return every
+
+
+def pages(results: Path, every: dict[str, dict]) -> dict[Path, str]:
+    """{file: its text} of every page that `judged` results have."""
+    texts = {results / "README.md": index(results, every)}
+    for name, found in every.items():
+        evidence = every.get(name.replace("laptop", "evidence"), found)
+        for paper, (_, mine) in found.items():
+            home = results / name / paper
+            texts[home.with_suffix(".md")] = page(home, mine, *evidence.get(paper, found[paper]))
+    return texts
+
+
+def index(results: Path, every: dict[str, dict]) -> str:
+    """One screen: the verdicts of the evidence, and where everything else stands."""
+    rows, others = [], []
+    for paper, (df, found) in every.get("evidence", {}).items():
+        link, why = f"evidence/{paper}.md", reasons(paper, df)
+        rows.append((f"[{_title(paper)}]({link})", "", f"in {claims.PAPERS[paper]['units']}"))
+        left = [c.name for c in found if c.verdict == rules.UNTESTABLE]
+        for c in (c for c in found if c.name not in left):
+            at = f"{link}#{c.artefact.replace('_', '-')}"
+            rows.append((f"[{c.name}]({at}) {c.text}", *outcome(c)))
+        if left:
+            said = "; ".join(reason for reason, names in why.items() if {*names} & {*left})
+            rows.append((f"{', '.join(left)}: {said}", rules.UNTESTABLE, ""))
+    for name, found in every.items():
+        said = {p: told(results / name / p, *of) for p, of in found.items()}
+        cells = (f"[{said[p]}]({name}/{p}.md)" if p in said else "" for p in PAPERS)
+        others += [(name, *cells)] * (not name.startswith("smoke"))
+    verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "verdict", "effect"]))
+    heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
+    table = report.markdown(pd.DataFrame(others, columns=heads))
+    return f"# Results\n{READING}\n{verdicts}\n{OTHERS}\n{table}\n"
+
+
+def told(home: Path, df: pd.DataFrame, found: list[rules.Claim]) -> str:
+    """How a paper's claims came out; of too few replicates, how many rows of tables as expected."""
+    if len(df.index.unique("replicate")) >= rules.MINIMUM:
+        counted = Counter(c.verdict for c in found).most_common()
+        return ", ".join(f"{n} {verdict}" for verdict, n in counted)
+    tables = map(pd.read_csv, sorted(home.glob("*.csv")))
+    said = [word for df in tables if "as expected" in df for word in df["as expected"].dropna()]
+    return f"{said.count('yes')} of {len(said)} rows as expected" if said else "tables"
+
+
+def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> str:
+    """A paper's tables and figures, below each the claims that it decides.
+
+    df, known: what decides them, these results or the evidence of which they are a replicate.
+    """
+    paper, profile = home.name, home.parent.name.partition("-")[0]
+    records, why = runs.read_records(home / runs.RECORDS), reasons(paper, df)
+    parts = [f"# {_title(paper)}\n", _origin(home, records) + "\n"]
+    if old := runs.stale(records):
+        parts.append(f"**Stale: older code made {len(old)} systems; make them again.**\n")
+    if why:
+        parts.append("What keeps claims from being tested here:\n")
+        parts += [f"- {reason}: {', '.join(names)}" for reason, names in why.items()] + [""]
+    for artefact, systems in PAPERS[paper].artefacts(profile).items():
+        parts.append(f"## {artefact.replace('_', ' ').capitalize()}\n")
+        if not (home / f"{artefact}.ipynb").exists():
+            missing = ", ".join(sorted({*systems} - {system for system, _ in records}))
+            parts.append("Not made yet." + f" Not run: {missing}." * bool(missing) + "\n")
+            continue
+        names = sorted(home.glob(f"{artefact}*"))
+        links = [f"[executed notebook]({paper}/{artefact}.ipynb)"]
+        links += [f"[{f.name}]({paper}/{f.name})" for f in names if f.suffix == ".csv"]
+        parts.append(", ".join(links) + "\n")
+        names = [f for f in names if re.fullmatch(f"{artefact}[a-z]?", f.stem)]
+        parts += [f"![{f.stem}]({paper}/{f.name})\n" for f in names if f.suffix == ".png"]
+        texts = (f.read_text(encoding="utf-8") for f in names if f.suffix == ".md")
+        parts += [text.partition("Profile ")[0].strip() + "\n" for text in texts]  # settings: above
+        rows = []
+        for c, now in zip(known, mine, strict=True):
+            if c.artefact == artefact:
+                here = outcome(now, rules.decisive(c))[1]
+                rows.append((f"{c.name} {c.text}", *outcome(c), here))
+        table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "this run"])
+        table = table.drop(columns="this run") if known is mine else table
+        parts += [report.markdown(table) + "\n"] * bool(rows)
     return "\n".join(parts)
+
+
+def reasons(paper: str, df: pd.DataFrame) -> dict[str, list[str]]:
+    """{why claims can't be tested: their names}; what is not trained out is one reason."""
+    found = {}
+    for name, every in claims.preconditions(paper, df)[1].items():
+        for reason in every.split("; "):
+            found.setdefault(reason.partition(":")[0], []).append(name)
+    return found
+
+
+def outcome(claim: rules.Claim, like: rules.Part | None = None) -> tuple[str, str]:
+    """(a claim's answer, with its marks; the effect that decides it, or that of ``like``)."""
+    marks = "†" * ("at 0.5 only" in claim.note)
+    marks += "‡" * bool(claim.only_real and claim.verdict in rules.VERDICTS.values())
+    parts = [part for part in claim.parts if like and part.name == like.name]
+    part = parts[0] if parts else rules.decisive(claim)
+    known = part is not None and np.isfinite(part.estimate)
+    return f"{report.answer(claim)} {marks}".strip(), part.size().replace(
+        " ", NARROW
+    ) if known else ""
+
+
+def _title(paper: str) -> str:
+    return PAPERS[paper].PUBLISHED["title"]
 
 
 def _origin(home: Path, records: dict) -> str:
@@ -46,40 +166,23 @@ def _origin(home: Path, records: dict) -> str:
     for (system, r), record in records.items():
         run = json.dumps([record["spec"], r], sort_keys=True)
         taken[run] = costs.get(f"{system}/{r}", {}).get("seconds", 0)
+    settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
     return (
-        f"Corpus: {corpus['name']}{f' of the recordings {bank}' if bank else ''}, {sizes} clips; "
-        f"replicates: {many}. Absolute values compare with the paper's only on the paper's corpus. "
-        f"Training these systems took {sum(taken.values()) / 3600:.1f} hours of one core or device."
+        f"[Results](../README.md) {report.escaped(home.parent.name)}: {corpus['name']}"
+        f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips; replicates: {many}; "
+        f"[settings]({settings}). Absolute values compare with the paper's only on the paper's "
+        f"corpus. Training took {sum(taken.values()) / 3600:.1f} hours of one core or device."
     )
-
-
-def _artefacts(home: Path, records: dict) -> list[str]:
-    """A paper's tables and figures, or what each still waits for."""
-    paper, profile = home.name, home.parent.name.partition("-")[0]
-    old, run, parts = set(runs.stale(records)), {system for system, _ in records}, []
-    for artefact, systems in PAPERS[paper].artefacts(profile).items():
-        parts.append(f"### {artefact.replace('_', ' ').capitalize()}\n")
-        if not (home / f"{artefact}.ipynb").exists():
-            missing = ", ".join(sorted(set(systems) - run))
-            parts.append("Not made yet." + f" Not run: {missing}." * bool(missing) + "\n")
-            continue
-        parts.append(f"[executed notebook]({paper}/{artefact}.ipynb)\n")
-        if old & set(systems):
-            parts.append("**Stale: older code made this; make it again.**\n")
-        pictures, tables = (sorted(home.glob(f"{artefact}*.{kind}")) for kind in ("png", "md"))
-        parts += [f"![{path.stem}]({paper}/{path.name})\n" for path in pictures]
-        parts += [path.read_text(encoding="utf-8") for path in tables]
-    return parts
 
 
 def check(results: Path) -> list[str]:
     """A line for everything in committed results that today's code would not make.
 
     Records of other code, replicates of one system with different scores, executed notebooks
-    whose source reads otherwise, reports that would be written otherwise.
+    whose source reads otherwise, pages that would be written otherwise.
     """
-    lines, paths = [], sorted(results.glob(f"*/*/{runs.RECORDS}"))
-    for path in paths:
+    lines = []
+    for path in sorted(results.glob(f"*/*/{runs.RECORDS}")):
         where, records = shown(path.parent), runs.read_records(path)
         kinds = {(system, frozenset(r["scores"])) for (system, _), r in records.items()}
         mixed = Counter(sorted(system for system, _ in kinds)) - Counter({s for s, _ in records})
@@ -89,9 +192,8 @@ def check(results: Path) -> list[str]:
             source = ROOT / "notebooks" / path.parent.name / copy.name
             if _sources(copy) != _sources(source):
                 lines.append(f"{where}: {copy.name} was executed from another text than today's")
-    for home in sorted({path.parents[1] for path in paths}):
-        file = home / "README.md"
-        if file.exists() and file.read_text(encoding="utf-8") != page(home):
+    for file, text in pages(results, judged(results)).items():
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
             lines.append(f"{shown(file)} is not what today's code makes of the records")
     return lines
 
@@ -103,17 +205,20 @@ def _sources(path: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m wsaed.pages", description=__doc__)
-    parser.add_argument("--profile", default="laptop")
-    parser.add_argument("--results", type=Path, help="default: results/<profile>[-<bank>]")
     parser.add_argument("--check", action="store_true", help="list stale committed results")
-    options = parser.parse_args(arguments)
-    if options.check:
-        lines = check(ROOT / "results")
+    results = ROOT / "results"
+    if parser.parse_args(arguments).check:
+        lines = check(results)
         print("\n".join(lines) or "every committed result was made by the committed code")
         raise SystemExit(1 if lines else 0)
-    home = (options.results or ROOT / "results" / folder_of(options.profile)).absolute()
-    write_whole(home / "README.md", page(home))
-    print(f"report: {shown(home / 'README.md')}")
+    every = judged(results)
+    for path, text in pages(results, every).items():
+        write_whole(path, text)
+    if evidence := every.get("evidence"):
+        report.style()
+        fig = picture.effects({_title(paper): found for paper, (_, found) in evidence.items()})
+        fig.savefig(results / "evidence" / "claims.png", dpi=110, metadata={"Software": None})
+    print(f"report: {shown(results / 'README.md')}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ post-processing rule, as <column>_<rule>, that rule's.
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,8 @@ from wsaed.corpora.bank import rotates
 from wsaed.files import ROOT, check_variables, folder_of, write_whole
 from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
+
+WIDTH, MINUTES = 6, "core-minutes a run"  # columns that a page has room for; what they end with
 
 
 def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
@@ -42,10 +45,10 @@ def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
 def results(p: dict) -> pd.DataFrame:
     """One row a (system, replicate) of an artefact, one column a score; trains what is missing."""
     names = PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]
-    df, home = frame(runs.records(p["paper"], names, p, p["home"]), p["home"]), p["home"]
+    df, home = frame(runs.records(p["paper"], names, p, p["home"]), p["home"]), p["home"].parent
     if p["profile"] == "laptop":  # one replicate of the evidence
-        home = home.parent.with_name(home.parent.name.replace("laptop", "evidence")) / p["paper"]
-        df.attrs["evidence"] = str(home)
+        home = home.with_name(home.name.replace("laptop", "evidence"))
+        df.attrs["evidence"] = str(home / p["paper"])
     return df
 
 
@@ -149,7 +152,7 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
             cells["as expected"] = f"not {', '.join(outside)}" if outside else "yes"
         gain, minutes = (counted.attrs.get(a, {}).get(system) for a in ("gains", "minutes"))
         cells["gain from more training"] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
-        cells["core-minutes a run"] = "" if minutes is None else f"{minutes:.1f}"
+        cells[MINUTES] = "" if minutes is None else f"{minutes:.1f}"
         cells["replicates"] = len(counted.loc[system]) if system in counted.index else 0
         found.append(cells)
     made = pd.DataFrame(found).fillna("")
@@ -158,9 +161,13 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
 
 def evidence(df: pd.DataFrame) -> pd.DataFrame | None:
     """The committed evidence of which ``df`` is a replicate, where there is one."""
-    home = Path(df.attrs.get("evidence", ""))
-    known = recorded(home.parent, home.name) if "evidence" in df.attrs else None
-    return None if known is None or known.empty else known
+    known = _evidence(df.attrs.get("evidence", ""))
+    return None if known.empty else known
+
+
+@lru_cache
+def _evidence(home: str) -> pd.DataFrame:
+    return recorded(Path(home).parent, Path(home).name)
 
 
 def within(known, df, row: str, column: str, level: float = 0.95) -> bool | None:
@@ -204,32 +211,16 @@ def caption(p: dict) -> str:
     return " ".join(filter(None, said))
 
 
-def costs(p: dict) -> pd.DataFrame:
-    """What an artefact's systems took in each committed folder of results, by its cost.json.
-
-    A run counts once, whatever its names; teachers that are no row of any table don't count.
-    """
-    rows = []
-    for home in sorted(ROOT.glob(f"results/*/{p['paper']}")):
-        name, every = home.parent.name, runs.read_costs(home).items()
-        names = PAPERS[p["paper"]].artefacts(name.partition("-")[0])[p["artefact"]]
-        mine = [(key.rpartition("/")[0], cost["seconds"]) for key, cost in every]
-        if mine := [(system, seconds) for system, seconds in mine if system in names]:
-            systems, seconds = zip(*mine, strict=True)
-            rows.append([name, len(set(systems)), len(mine), sum(seconds) / 60])
-    found = pd.DataFrame(rows, columns=["results", "systems", "runs", "core-minutes"])
-    return found.round({"core-minutes": 1})
-
-
 def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = True):
-    """Write <artefact><_part>.csv and .md into the results, and give the table back for display.
+    """Write <artefact><_part>.csv and, of its first columns, .md; give it back for display.
 
     about: what its columns are, before the `caption`, which a table of other data goes without.
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     below = f"{about} {caption(p)}".strip() if setting else about
+    few = [c for k, c in enumerate(df) if k < WIDTH or c in ("as expected", MINUTES)]
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
-    write_whole(path.with_suffix(".md"), f"{markdown(df)}\n\n{below}\n")
+    write_whole(path.with_suffix(".md"), f"{markdown(df[few])}\n\n{below}\n")
     return df
 
 
@@ -241,15 +232,14 @@ def save_figure(fig, p: dict, part: str = "") -> None:
     fig.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
 
 
-def markdown(df: pd.DataFrame, bold: str = "") -> str:
-    """A frame as a Markdown table, numbers to three digits, one column in bold."""
+def markdown(df: pd.DataFrame) -> str:
+    """A frame as a Markdown table, numbers to three digits."""
 
     def cell(v) -> str:
         text = f"{v:.3f}" if isinstance(v, float) else escaped(str(v))
         return "" if v is None or v != v else text
 
     df = df.map(cell).rename(columns=escaped)
-    df = df.assign(**{bold: "**" + df[bold] + "**"}) if bold else df
     rows = [list(df.columns), ["---"] * len(df.columns), *df.to_numpy(object).tolist()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -264,10 +254,16 @@ def escaped(text: str) -> str:
 
 def named(label: str) -> str:
     """A class as tables show it: an embedded one in words (dog_bark: Dog bark), others as is."""
+    mine = label in _embedded() and not os.environ.get("BANK")
+    return label.replace("_", " ").capitalize() if mine else label
+
+
+@lru_cache
+def _embedded() -> set[str]:
+    """The embedded classes and their sub-types."""
     families = table_of("corpora/sounds.yaml")
-    made = {n: sound["subtypes"] for f in ("domestic", "urban") for n, sound in families[f].items()}
-    mine = label in made or any(label in subtypes for subtypes in made.values())
-    return label.replace("_", " ").capitalize() if mine and not os.environ.get("BANK") else label
+    made = [*families["domestic"].items(), *families["urban"].items()]
+    return {label for name, sound in made for label in (name, *sound["subtypes"])}
 
 
 def drawn(label: str) -> str:
@@ -315,8 +311,8 @@ def style() -> None:
 # Claims in words
 
 
-def claims(p: dict, df: pd.DataFrame, only: list[str]) -> list[rules.Claim]:
-    """The claims named in ``only``, judged from an artefact's frame.
+def claims(p: dict, df: pd.DataFrame, only: list[str] | None = None) -> list[rules.Claim]:
+    """The claims that an artefact decides, or those named in ``only``, judged from its frame.
 
     The correction goes over all claims, so the other papers' records, and this paper's other
     systems, come from the same folder of results where they are of the same runs.
@@ -326,7 +322,8 @@ def claims(p: dict, df: pd.DataFrame, only: list[str]) -> list[rules.Claim]:
     same = len(kept) and df.index.isin(kept.index).all()
     if not (same and kept.reindex(index=df.index, columns=mine.columns).equals(mine)):
         frames[p["paper"]] = df
-    return [claim for claim in judging.judged(frames)[p["paper"]] if claim.name in only]
+    found = judging.judged(frames)[p["paper"]]
+    return [c for c in found if (c.name in only if only else c.artefact == p["artefact"])]
 
 
 def claims_table(found: list[rules.Claim]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 
-from wsaed import render, runs
+from wsaed import render
 from wsaed.files import ROOT, one_line, shown, table, write_whole
 
 KNOWN = table("site.yaml")
@@ -34,10 +34,7 @@ def executed(page: Path) -> tuple[Path, str]:
     for name in ("evidence", "laptop"):
         copy = ROOT / "results" / name / page.parent.name / page.name
         if copy.exists():
-            taken = sum(c["seconds"] for c in runs.read_costs(copy.parent).values()) / 3600
-            return copy, f"profile {name}" + f"; this paper's runs took {taken:.1f} core-hours" * (
-                taken > 0
-            )
+            return copy, f"profile {name}"
     return ROOT / page, "profile smoke, the smallest: it shows how things work, in seconds"
 
 

@@ -5,6 +5,7 @@ name stands where a term has its weight.
 Notebook: claims.ipynb.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -63,8 +64,9 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
             met = np.nanmin([value, part.low]) > 0
         rows.append((row["what"], value, needed, met))
         if needed and not met:
-            for name in set(row.get("only", spec["claims"])).difference(row.get("but", ())):
-                reasons.setdefault(name, []).append(row["reason"].format(value))
+            for name in row.get("only", spec["claims"]):
+                if name not in row.get("but", ()):
+                    reasons.setdefault(name, []).append(row["reason"].format(value))
     gains, every = df.attrs.get("gains", {}), compared(paper)
     short = {s: gains[s] for s in every if s in gains and not gains[s] < spec["delta"]}
     short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
@@ -92,7 +94,8 @@ def _claim(df, spec: dict, name: str, row: dict) -> Claim:
     """A claim with its parts, those beside it and those at tuned thresholds."""
     column, delta, more = row.get("column", spec["column"]), spec["delta"], row.get("more", [])
     links, only_real = [*_links(row, column)], row.get("only_real", "")
-    claim = Claim(name, row["place"], row["text"], [], only_real=only_real)
+    at = row.get("at") or re.sub(r"(table|figure) (\d).*", r"\1_\2", row["place"])
+    claim = Claim(name, row["place"], row["text"], [], only_real=only_real, artefact=at)
     old, new = spec.get("tuned", ("", ""))
     try:
         parts = [_part(df, delta, *link) for link in links]

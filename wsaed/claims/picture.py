@@ -1,82 +1,43 @@
-"""The claims as pictures: a paper's with their intervals, and those of all papers at a glance.
+"""The claims as a picture: what those with a verdict came to.
 
 Notebook: claims.ipynb.
 """
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 
-from wsaed.claims.claims import PAPERS
-from wsaed.claims.rules import UNTESTABLE, VERDICTS, Claim
+from wsaed.claims.rules import VERDICTS, Claim, decisive
 
-SIGNS = dict(zip((*VERDICTS.values(), UNTESTABLE), "✓✗?–", strict=True))
-COLORS = dict(zip(SIGNS, ("C2", "C3", "C7", "C9"), strict=True))
-GREY = "0.82"  # where there is no verdict yet
+STYLES = dict(zip(VERDICTS.values(), (("C2", "o"), ("C3", "X"), ("C7", "D")), strict=True))
 
 
-def of_paper(paper: str, found: dict[str, list[Claim]]):
-    """All claims of a paper at a glance: a row a claim, a tile a set of results, the intervals.
+def effects(found: dict[str, list[Claim]]):
+    """What the claims with a verdict came to: a panel a paper (title -> its claims), a row a claim.
 
-    found: name of a set of results -> its judged claims, the same ones in each. A row is as high
-    as its links need. The axis is linear within the paper's margin and logarithmic beyond, since
-    the units differ.
+    Drawn is the comparison that decides, with its interval, whose numbers stand at the right.
     """
-    delta, units, names = PAPERS[paper]["delta"], PAPERS[paper]["units"], list(found)
-    links = [max(len(c.parts) for c in row) for row in zip(*found.values(), strict=True)]
-    heights = np.maximum(1.0, 0.2 * len(names) * np.array(links))
-    rows = np.cumsum(heights) - heights / 2
-    shape = dict(figsize=(13, 1.2 + 0.5 * heights.sum()), width_ratios=[len(names), 8])
-    fig, (tiles, axis) = plt.subplots(1, 2, sharey=True, layout="constrained", **shape)
-    small = dict(transform=axis.get_yaxis_transform(), va="center", size=8, color="0.3")
-    for column, judged in enumerate(found.values()):
-        for row, height, c in zip(rows, heights, judged, strict=True):
-            _tile(tiles, column, row, 420, c.verdict)
-            shift = (height - 0.4) * (np.linspace(0, 1, len(c.parts) * len(names) + 2)[1:-1] - 0.5)
-            places = row + shift.reshape(-1, len(names))  # (links, sets)
-            for part, y in zip(c.parts, places, strict=True):
-                said = VERDICTS[part.outcome] if c.verdict in VERDICTS.values() else c.verdict
-                color, fill = COLORS.get(said, GREY), None if column == 0 else "white"
-                sign = "s" if part.rule == "E" else "o"
-                axis.plot([part.low, part.high], [y[column]] * 2, color=color, lw=2)
-                axis.plot(part.estimate, y[column], sign, color=color, mfc=fill, ms=6)
-                if column == 0 and len(c.parts) > 2:
-                    axis.text(1.01, y.mean(), part.name, **small)
-    tiles.set_yticks(rows, [f"{c.name}  {c.text}" for c in found[names[0]]])
-    tiles.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    tiles.set(xlim=(-0.6, len(names) - 0.4), ylim=(heights.sum() + 0.1, -0.1))
-    axis.axvline(0, color="0.3", lw=1)
-    axis.axvspan(-delta, delta, color="0.93", zorder=0)
-    axis.set_xscale("symlog", linthresh=delta)
-    axis.set_xlabel(f"estimate with its interval ({units})")
+    decided = {title: [c for c in mine if c.verdict in STYLES] for title, mine in found.items()}
+    decided = {k: v for k, v in decided.items() if v} or {"no claim has a verdict yet": []}
+    heights = [len(mine) + 1 for mine in decided.values()]
+    shape = dict(figsize=(13, 1 + 0.46 * sum(heights)), height_ratios=heights)
+    fig, axes = plt.subplots(len(heights), 1, squeeze=False, layout="constrained", **shape)
+    for ax, (title, mine) in zip(axes[:, 0], decided.items(), strict=True):
+        parts, rows = [decisive(c) for c in mine], range(len(mine))
+        for y, c, part in zip(rows, mine, parts, strict=True):
+            color, marker = STYLES[c.verdict]
+            halves = np.abs([[part.low - part.estimate], [part.high - part.estimate]])
+            ax.errorbar(part.estimate, y, xerr=halves, color=color, fmt=marker, ms=8, capsize=3)
+        ax.axvline(0, color="0.3", lw=1)
+        ax.set_title(title, loc="left", weight="bold")
+        ax.set_yticks(rows, [fill(f"{c.name}  {c.text}", 76) for c in mine])
+        ax.set_ylim(max(len(mine), 1) - 0.5, -0.5)
+        numbers = ax.secondary_yaxis("right")
+        numbers.set_yticks(rows, [part.size() for part in parts])
+        numbers.tick_params(length=0)
+    signs = [Line2D([], [], color=c, marker=m, ls="", ms=8) for c, m in STYLES.values()]
+    fig.legend(signs, STYLES, loc="outside upper right", ncols=len(STYLES))
+    ax.set_xlabel("← against the claim    effect    for it →\n(where it says no change: near 0)")
     return fig
-
-
-def overview(judged: dict[str, dict[str, list[Claim]]], sets: list[str], titles: dict[str, str]):
-    """Every claim of every paper in one picture: a row a paper, a tile a claim.
-
-    judged: paper -> set of results -> its judged claims; sets: their names, the one that decides
-    first. Its verdicts are the large tiles, the small ones below are the others'. A set without
-    records leaves a gap.
-    """
-    most = max(len(claims) for found in judged.values() for claims in found.values())
-    fig, ax = plt.subplots(figsize=(4 + 0.6 * most, 1 + 1.1 * len(judged)), layout="constrained")
-    for row, found in enumerate(judged.values()):
-        for place, name in enumerate(sets):
-            y, area, size = (-0.08, 600, 14) if place == 0 else (0.06 + 0.2 * place, 130, 8)
-            for column, c in enumerate(found.get(name, [])):
-                _tile(ax, column, row + y, area, c.verdict, size)
-                if place == 0:
-                    ax.text(column, row - 0.42, c.name, ha="center", size=9)
-    ax.set_yticks(range(len(judged)), [titles[paper].split(":")[0] for paper in judged])
-    for verdict, sign in (SIGNS | {"no verdict yet": "·"}).items():
-        ax.plot([], [], "s", ms=12, color=COLORS.get(verdict, GREY), label=f"{sign} {verdict}")
-    fig.legend(loc="outside lower center", ncols=len(SIGNS) + 1)
-    ax.set(xlim=(-0.6, most - 0.4), ylim=(len(judged) - 0.4, -0.65), xticks=[], frame_on=False)
-    ax.grid(False)
-    return fig
-
-
-def _tile(ax, x: float, y: float, area: float, verdict: str, size: float | None = None) -> None:
-    ax.scatter(x, y, area, color=COLORS.get(verdict, GREY), marker="s")
-    style = dict(ha="center", va="center", color="white", weight="bold", size=size)
-    ax.text(x, y, SIGNS.get(verdict, "·"), **style)

@@ -55,6 +55,7 @@ class Claim:
     verdict: str = "open"
     note: str = ""
     only_real: str = ""  # why only the paper's own corpus can decide it, where that is so
+    artefact: str = ""  # the table or figure of ours that shows what decides it
 
 
 def two_level_interval(d: np.ndarray, resampled: np.ndarray | None):
@@ -153,6 +154,12 @@ def claim_p(claim: Claim) -> tuple[float, str]:
         if part.outcome == "contradicted" and p < LEVEL:
             return float(p), part.name
     return max(part.p for part in claim.parts), ""
+
+
+def decisive(claim: Claim) -> Part | None:
+    """The link that decides a claim: one that contradicts it, else the one with the largest p."""
+    against = claim_p(claim)[1] if claim.parts else ""
+    return max(claim.parts, key=lambda part: (part.name == against, part.p), default=None)
 
 
 def _against(part: Part) -> float:
