@@ -94,7 +94,7 @@ def test_a_page_marks_what_older_code_made_and_what_is_not_made(committed, monke
 
 def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path, monkeypatch):
     home, record = committed
-    page, where, results = home.with_suffix(".md"), "results/laptop/secost", home.parents[1]
+    page, where, results = home.with_suffix(".md"), f"{home}", home.parents[1]
     pages.main([])
     assert pages.check(results) == []
     page.write_text(page.read_text().replace("replicates", "replicate"))
@@ -103,7 +103,6 @@ def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path,
     other = record | {"replicate": 1, "scores": {"map_noisy": 0.5}}
     runs.write_records(home / "records.json", {("base", 0): record, ("base", 1): other})
     pages.main([])
-    where = f"{home}"
     assert pages.check(results) == [f"{where}: base's replicates hold different scores"]
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     assert f"{where}: base was made by older code" in pages.check(results)

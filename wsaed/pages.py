@@ -107,10 +107,11 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     if why:
         parts.append("What keeps claims from being tested here:\n")
         parts += [f"- {reason}: {', '.join(names)}" for reason, names in why.items()] + [""]
-    for artefact, systems in PAPERS[paper].artefacts(profile).items():
+    made = PAPERS[paper].artefacts(profile)
+    for artefact in sorted(made, key=lambda name: (name[0] != "t", name)):  # tables first
         parts.append(f"## {artefact.replace('_', ' ').capitalize()}\n")
         if not (home / f"{artefact}.ipynb").exists():
-            missing = ", ".join(sorted({*systems} - {system for system, _ in records}))
+            missing = ", ".join(sorted({*made[artefact]} - {system for system, _ in records}))
             parts.append("Not made yet." + f" Not run: {missing}." * bool(missing) + "\n")
             continue
         names = sorted(home.glob(f"{artefact}*"))
