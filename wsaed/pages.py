@@ -19,24 +19,6 @@ from wsaed.files import ROOT, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 
 NARROW = "\u00a0"  # a space that does not break an interval in two
-READING = """
-These are the verdicts of `results/evidence`, on the sounds that this project makes. A claim is
-*reproduced* where every comparison that it makes comes out as the paper says, *opposite* where one
-comes out the other way, and *open* where replicates scatter too much to tell. The effect is that of
-the comparison that decides, with its 95 % interval (90 % where a claim says no change or no worse).
-*Not testable here* means that a baseline lacks what the claim takes for granted, so nothing follows
-for the paper. † At the threshold of 0.5, not at tuned ones. ‡ Only the paper's own corpus can
-settle it.
-
-![effects of the claims with a verdict](evidence/claims.png)
-"""
-OTHERS = """
-## All pages
-
-`laptop` is one replicate of the evidence; `evidence-<bank>` has a bank's recordings in place of the
-made sounds. A page has settings, tables and pictures, and links to the executed notebooks.
-Preconditions and every single comparison stand in [claims](../notebooks/claims.ipynb).
-"""
 
 
 def judged(results: Path) -> dict[str, dict]:
@@ -81,7 +63,8 @@ def index(results: Path, every: dict[str, dict]) -> str:
     verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "verdict", "effect"]))
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
-    return f"# Results\n{READING}\n{verdicts}\n{OTHERS}\n{table}\n"
+    text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
+    return text.format(verdicts=verdicts, pages=table)
 
 
 def told(home: Path, df: pd.DataFrame, found: list[rules.Claim]) -> str:
@@ -122,11 +105,8 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
         parts += [f"![{f.stem}]({paper}/{f.name})\n" for f in names if f.suffix == ".png"]
         texts = (f.read_text(encoding="utf-8") for f in names if f.suffix == ".md")
         parts += [text.partition("Profile ")[0].strip() + "\n" for text in texts]  # settings: above
-        rows = []
-        for c, now in zip(known, mine, strict=True):
-            if c.artefact == artefact:
-                here = outcome(now, rules.decisive(c))[1]
-                rows.append((f"{c.name} {c.text}", *outcome(c), here))
+        pairs = [pair for pair in zip(known, mine, strict=True) if pair[0].artefact == artefact]
+        rows = [(f"{c.name} {c.text}", *outcome(c), outcome(now, c)[1]) for c, now in pairs]
         table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "this run"])
         table = table.drop(columns="this run") if known is mine else table
         parts += [report.markdown(table) + "\n"] * bool(rows)
@@ -142,16 +122,13 @@ def reasons(paper: str, df: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def outcome(claim: rules.Claim, like: rules.Part | None = None) -> tuple[str, str]:
-    """(a claim's answer, with its marks; the effect that decides it, or that of ``like``)."""
+def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, str]:
+    """(a claim's answer, with its marks; the effect that decides it, or decides ``like``)."""
     marks = "†" * ("at 0.5 only" in claim.note)
     marks += "‡" * bool(claim.only_real and claim.verdict in rules.VERDICTS.values())
-    parts = [part for part in claim.parts if like and part.name == like.name]
-    part = parts[0] if parts else rules.decisive(claim)
-    known = part is not None and np.isfinite(part.estimate)
-    return f"{report.answer(claim)} {marks}".strip(), part.size().replace(
-        " ", NARROW
-    ) if known else ""
+    decides = rules.decisive(like or claim).name if (like or claim).parts else ""
+    sizes = [p.size() for p in claim.parts if p.name == decides and np.isfinite(p.estimate)]
+    return f"{report.answer(claim)} {marks}".strip(), "".join(sizes).replace(" ", NARROW)
 
 
 def _title(paper: str) -> str:
@@ -163,32 +140,31 @@ def _origin(home: Path, records: dict) -> str:
     corpus = next(iter(records.values()))["spec"]["corpus"]
     bank, many = report.escaped(corpus.get("bank") or ""), len({r for _, r in records})
     sizes = ", ".join(f"{n or 'all'} {split}" for split, n in corpus.items() if type(n) is int)
-    costs, taken = runs.read_costs(home), {}
-    for (system, r), record in records.items():
-        run = json.dumps([record["spec"], r], sort_keys=True)
-        taken[run] = costs.get(f"{system}/{r}", {}).get("seconds", 0)
+    costs = runs.read_costs(home)
+    taken = {
+        json.dumps([record["spec"], r], sort_keys=True): costs.get(f"{system}/{r}", {})
+        for (system, r), record in records.items()
+    }
+    hours = sum(cost.get("seconds", 0) for cost in taken.values()) / 3600
     settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
     return (
         f"[Results](../README.md) {report.escaped(home.parent.name)}: {corpus['name']}"
         f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips; replicates: {many}; "
         f"[settings]({settings}). Absolute values compare with the paper's only on the paper's "
-        f"corpus. Training took {sum(taken.values()) / 3600:.1f} hours of one core or device."
+        f"corpus. Training took {hours:.1f} hours of one core or device."
     )
 
 
 def check(results: Path) -> list[str]:
     """A line for everything in committed results that today's code would not make.
 
-    Records of other code, replicates of one system with different scores, executed notebooks
-    whose source reads otherwise, pages that would be written otherwise.
+    Records of other code, executed notebooks whose source reads otherwise, pages that would be
+    written otherwise.
     """
     lines = []
     for path in sorted(results.glob(f"*/*/{runs.RECORDS}")):
-        where, records = shown(path.parent), runs.read_records(path)
-        kinds = {(system, frozenset(r["scores"])) for (system, _), r in records.items()}
-        mixed = Counter(sorted(system for system, _ in kinds)) - Counter({s for s, _ in records})
-        lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
-        lines += [f"{where}: {system}'s replicates hold different scores" for system in mixed]
+        where, old = shown(path.parent), runs.stale(runs.read_records(path))
+        lines += [f"{where}: {system} was made by older code" for system in old]
         for copy in sorted(path.parent.glob("*.ipynb")):
             source = ROOT / "notebooks" / path.parent.name / copy.name
             if _sources(copy) != _sources(source):

@@ -60,7 +60,7 @@ def recorded(home: Path, paper: str) -> pd.DataFrame:
 def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     """{(system, replicate): record} as a frame of scores.
 
-    attrs: "bank", a name, "corpus"; from ``home``, the records' folder, where it has them, "gains",
+    attrs: "bank", a name; from ``home``, the records' folder, where it has them, "gains",
     what half as many steps again add to a trained system on validation (nan: not measured), and
     "minutes" that a run of a system takes a core.
     """
@@ -68,8 +68,7 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     df.index = pd.MultiIndex.from_tuples([*records], names=["system", "replicate"])
     df = df.sort_index()
     heard = (r["spec"]["corpus"] for r in records.values() if "corpus" in r.get("spec", {}))
-    df.attrs["corpus"] = next(heard, {})
-    df.attrs["bank"] = df.attrs["corpus"].get("bank")
+    df.attrs["bank"] = next(heard, {}).get("bank")
     if home and (home / "plateau.csv").exists():
         known = pd.read_csv(home / "plateau.csv").set_index("system")["change"]
         trained = {key[0] for key, record in records.items() if "budget" in record["spec"]}
@@ -311,8 +310,8 @@ def style() -> None:
 # Claims in words
 
 
-def claims(p: dict, df: pd.DataFrame, only: list[str] | None = None) -> list[rules.Claim]:
-    """The claims that an artefact decides, or those named in ``only``, judged from its frame.
+def claims(p: dict, df: pd.DataFrame) -> list[rules.Claim]:
+    """The claims that an artefact decides, judged from its frame.
 
     The correction goes over all claims, so the other papers' records, and this paper's other
     systems, come from the same folder of results where they are of the same runs.
@@ -322,38 +321,23 @@ def claims(p: dict, df: pd.DataFrame, only: list[str] | None = None) -> list[rul
     same = len(kept) and df.index.isin(kept.index).all()
     if not (same and kept.reindex(index=df.index, columns=mine.columns).equals(mine)):
         frames[p["paper"]] = df
-    found = judging.judged(frames)[p["paper"]]
-    return [c for c in found if (c.name in only if only else c.artefact == p["artefact"])]
+    return [c for c in judging.judged(frames)[p["paper"]] if c.artefact == p["artefact"]]
 
 
 def claims_table(found: list[rules.Claim]) -> pd.DataFrame:
-    """One row a claim: verdict, every tested link with its interval and outcome."""
-    rows = []
-    for c in found:
-        links = "; ".join(f"{part.name}: {_shown(part)}" for part in c.parts)
-        n = min((part.replicates for part in c.parts), default=0)
-        rows.append((c.name, c.place, c.text, answer(c), links, n, c.note))
-    heads = ["id", "place", "claim", "verdict", "what was measured", "replicates", "note"]
-    return pd.DataFrame(rows, columns=heads)
+    """A row a comparison: a claim's links with their outcomes, then what stands beside them.
 
-
-def _shown(part: rules.Part) -> str:
-    return f"{part.size()} {part.outcome}" if part.replicates >= rules.MINIMUM else part.size()
-
-
-def beside_table(found: list[rules.Claim]) -> pd.DataFrame:
-    """What stands beside the claims and decides nothing: tuned thresholds, metrics, controls.
-
-    An interval is of 90 % by the rules of no change and of no loss, else of 95 %.
+    Tuned thresholds, other metrics and controls decide nothing. An interval is of 90 % by the rules
+    E, no change, and NI, no worse, else of 95 %.
     """
     rows = []
     for c in found:
-        for part in (part for part in c.tuned + c.beside if part not in c.parts):
-            level = "" if np.isnan(part.low) else 90 if part.rule in ("E", "NI") else 95
-            interval = part.low, part.high, level
-            rows.append((c.name, part.name, part.estimate, *interval, part.replicates))
-    heads = ["id", "beside it", "estimate", "low", "high", "interval, %", "replicates"]
-    return pd.DataFrame(rows, columns=heads).round(4)
+        deciding = [(part, part.outcome) for part in c.parts]
+        others = [(part, "beside") for part in c.tuned + c.beside if part not in c.parts]
+        for part, said in deciding + others:
+            rows.append((c.name, part.name, part.rule, part.size(), said, part.replicates))
+    heads = ["id", "comparison", "rule", "estimate", "outcome", "replicates"]
+    return pd.DataFrame(rows, columns=heads)
 
 
 def answer(claim: rules.Claim) -> str:

@@ -142,8 +142,8 @@ def decide(claims: list[Claim], failed: dict[str, str] | None = None) -> list[Cl
     return [_decided(c, failed.get(c.name, ""), adjusted.get(c.name)) for c in claims]
 
 
-def claim_p(claim: Claim) -> tuple[float, str]:
-    """(p value of a claim, the name of the link that contradicts it or "").
+def claim_p(claim: Claim) -> tuple[float, Part | None]:
+    """(p value of a claim, the link that contradicts it or None).
 
     To hold, all links must: the largest p counts. To be contradicted, one link must be once its
     siblings are corrected for: its p after Holm counts.
@@ -152,14 +152,13 @@ def claim_p(claim: Claim) -> tuple[float, str]:
     steps = [_against(part) * (len(order) - k) for k, part in enumerate(order)]
     for part, p in zip(order, np.maximum.accumulate(steps), strict=True):
         if part.outcome == "contradicted" and p < LEVEL:
-            return float(p), part.name
-    return max(part.p for part in claim.parts), ""
+            return float(p), part
+    return max(part.p for part in claim.parts), None
 
 
-def decisive(claim: Claim) -> Part | None:
+def decisive(claim: Claim) -> Part:
     """The link that decides a claim: one that contradicts it, else the one with the largest p."""
-    against = claim_p(claim)[1] if claim.parts else ""
-    return max(claim.parts, key=lambda part: (part.name == against, part.p), default=None)
+    return claim_p(claim)[1] or max(claim.parts, key=lambda part: part.p)
 
 
 def _against(part: Part) -> float:
@@ -176,8 +175,7 @@ def _countable(claim: Claim) -> bool:
 def _together(claim: Claim) -> tuple[str, str]:
     """(outcome of a claim's links before the correction over all claims, what to note of it)."""
     if against := claim_p(claim)[1]:
-        size = next(part.size() for part in claim.parts if part.name == against)
-        return "contradicted", f"{against}: {size}"
+        return "contradicted", f"{against.name}: {against.size()}"
     held = all(part.outcome == "holds" for part in claim.parts)
     return ("holds", "") if held else ("undecided", _why_undecided(claim))
 
