@@ -299,7 +299,8 @@ def _has(font, char: str) -> bool:
 
 def style() -> None:
     """The house style of every figure and table."""
-    pd.set_option("display.max_colwidth", None, "display.html.use_mathjax", False)
+    pd.set_option("display.max_colwidth", None, "display.max_rows", None)
+    pd.set_option("display.html.use_mathjax", False)
     settings = {"figure.dpi": 110, "savefig.bbox": "tight", "svg.hashsalt": "wsaed"}
     settings |= {"axes.spines.top": False, "axes.spines.right": False}
     settings |= {"axes.titlesize": "medium", "legend.frameon": False}
