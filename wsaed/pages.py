@@ -84,7 +84,8 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     """
     paper, profile = home.name, home.parent.name.partition("-")[0]
     records, why = runs.read_records(home / runs.RECORDS), reasons(paper, df)
-    parts = [f"# {_title(paper)}\n", _origin(home, records) + "\n"]
+    title = f"# {_title(paper).partition(':')[0]}: {report.escaped(home.parent.name)}\n"
+    parts = [title, _origin(home, records) + "\n"]
     if old := runs.stale(records):
         parts.append(f"**Stale: older code made {len(old)} systems; make them again.**\n")
     if why:
@@ -148,7 +149,7 @@ def _origin(home: Path, records: dict) -> str:
     hours = sum(cost.get("seconds", 0) for cost in taken.values()) / 3600
     settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
     return (
-        f"[Results](../README.md) {report.escaped(home.parent.name)}: {corpus['name']}"
+        f"{_title(home.name)}. [All results](../README.md). Corpus: {corpus['name']}"
         f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips; replicates: {many}; "
         f"[settings]({settings}). Absolute values compare with the paper's only on the paper's "
         f"corpus. Training took {hours:.1f} hours of one core or device."
