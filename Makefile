@@ -44,7 +44,7 @@ restamp: env ## after a refactoring: renew digests where the laptop's runs are e
 
 # ---- notebooks, tests
 SESSIONS := $(wildcard notebooks/workshop/*.ipynb)
-COMPARED := $(wildcard notebooks/*.ipynb notebooks/*/method.ipynb) $(SESSIONS)
+COMPARED := $(wildcard notebooks/*.ipynb notebooks/*/method*.ipynb) $(SESSIONS)
 TABLES := $(filter-out $(COMPARED),$(wildcard notebooks/*/*.ipynb))
 ALONE = env -u BANK -u DESED -u AUDIOSET -u URBAN_SED -u PANNS -u DASK -u TEST_FOLD \
   DEVICE=cpu HEADLESS=1 $(PY)

@@ -18,7 +18,7 @@ from conftest import CASES, ROOT
 from wsaed import code as codes
 from wsaed import files, render
 
-PATTERNS = ("*.ipynb", "*/method.ipynb", "workshop/*.ipynb")
+PATTERNS = ("*.ipynb", "*/method*.ipynb", "workshop/*.ipynb")
 COMPARED = [path for pattern in PATTERNS for path in sorted((ROOT / "notebooks").glob(pattern))]
 TABLES = [p for p in sorted(ROOT.glob("notebooks/[!.]*/*.ipynb")) if p not in COMPARED]
 SKIPPED = ("image/", "application/vnd.jupyter.widget", "text/latex")  # nbval compares none of these

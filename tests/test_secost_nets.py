@@ -2,11 +2,13 @@
 
 import copy
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from conftest import refused
+from torch import nn
 
-from wsaed import nets
+from wsaed import nets, plots
 from wsaed.features import FRONT_ENDS
 from wsaed.secost import rivals
 from wsaed.secost.net import WelsNet, layer_table
@@ -35,6 +37,26 @@ def test_table_1_from_the_live_net_equals_the_print_except_the_last_activation()
     assert net.training and not any(m._forward_hooks for m in net.modules())
     net.B2[2] = torch.nn.MaxPool2d((1, 2))  # and a changed network shows
     assert [row[2] for row in layer_table(net, 1024) if row[0] == "L4"] == ["527×62×1"]
+
+
+def test_a_drawn_network_shows_the_sizes_and_parameters_of_the_live_one():
+    net, x = WelsNet(7, 0.125), torch.zeros(1, 256, 64)
+    before = copy.deepcopy(net.state_dict())
+    _, ax = plt.subplots()
+    plots.architecture(ax, net, x)
+    drawn = {t.get_text().split("\n")[0]: t.get_text().split("\n")[1:] for t in ax.texts}
+    wanted = {row[0]: row[2] for row in layer_table(net, 256)}  # a block's last row is its pool
+    drawn.pop(""), wanted.pop("P")  # arrows; a mean, which is no module
+    assert drawn.pop("log-mel") == [wanted.pop("Input")]
+    assert {name: said[0] for name, said in drawn.items()} == wanted
+    count = sum(int(said[1].replace(",", "")) for said in drawn.values())
+    assert count == nets.parameter_count(net)
+    ax.clear()
+    plots.architecture(ax, net, x, {"B": [*net.B1, net.B2]}, {"away": nn.Linear(3, 2)})
+    count = nets.parameter_count(net.B1) + nets.parameter_count(net.B2)
+    assert {t.get_text() for t in ax.texts} >= {f"B\n{wanted['B2']}\n{count:,}", "away\n8"}
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert net.training and not any(m._forward_hooks for m in net.modules())
 
 
 def test_width_scales_filters_but_leaves_eight():

@@ -1,9 +1,15 @@
-"""What the papers' figures share: replicates as dots, the paper's values as diamonds, panels."""
+"""What the papers' figures share: replicates as dots, the paper's values as diamonds, panels.
 
+And a network, drawn from the live one. Notebooks: every method's.
+"""
+
+import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+import torch
+from torch import nn
 
-from wsaed import report
+from wsaed import nets, report
 from wsaed.claims import rules
 
 
@@ -83,3 +89,45 @@ def curves(axes, df, rows: dict[str, str]) -> None:
                 ax.plot(np.arange(1, len(slopes) + 1), slopes, label=term.removesuffix("'"))
         ax.set(title=name, xlabel="epoch", ylabel="norm of the gradient", yscale="log")
         ax.legend()
+
+
+def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: dict) -> None:
+    """A network from the live one: a box a block, with what comes out of it and its parameters.
+
+    x: log-mel (clips, frames, mels), or a tuple of all that the net takes, sent through it once.
+    trunk: name -> a module or several in a row, by default the net's children; each of
+    ``branches`` begins where it ends. What comes out is channels × steps × mel bins, as far as
+    there are such; the more steps, the darker. A part that the net does not call has no size.
+    """
+    x, trained = x if isinstance(x, tuple) else (x,), net.training
+    sizes, hooks, boxes = {"log-mel": (1, *x[0].shape[1:])}, [], []
+    trunk = {"log-mel": ()} | (trunk or dict(net.named_children()))
+
+    def see(name, y):
+        y = y[0] if isinstance(y, tuple) else y
+        sizes[name] = [y.shape[k] for k in ((1,), (2, 1), (1, 2, 3))[y.ndim - 2]]
+
+    for row, chain in enumerate([trunk, *branches]):
+        y = (len(branches) + 1) / 2 - row if row else 0
+        for k, (name, part) in enumerate(chain.items(), len(trunk) if row else 0):
+            several = isinstance(part, nn.Sequential | tuple | list)
+            parts = nn.ModuleList(part if several else [part])
+            boxes.append((name, k, y, 0 if k == len(trunk) else y, nets.parameter_count(parts)))
+            for last in parts[-1:]:
+                hooks.append(last.register_forward_hook(lambda *a, name=name: see(name, a[-1])))
+    with torch.inference_mode():
+        net.eval()(*x)
+    net.train(trained)
+    for hook in hooks:
+        hook.remove()
+    for name, k, y, came, count in boxes:
+        size = sizes.get(name, (0,))
+        steps = np.log([*size, 1][1]) / np.log(x[0].shape[1])
+        said = name, "×".join(map(str, size)) if any(size) else "", f"{count:,}" if count else ""
+        box = dict(boxstyle="square,pad=0.3", fc=plt.cm.Blues(0.1 + 0.4 * steps), ec="0.6")
+        ax.text(k, y, "\n".join(filter(None, said)), ha="center", va="center", fontsize=8, bbox=box)
+        if k:
+            arrow = dict(arrowstyle="->", color="0.4", lw=1, shrinkA=0, shrinkB=0)
+            ax.annotate("", (k - 0.4, y), (k - 0.6, came), arrowprops=arrow)
+    ax.set(xlim=(-0.5, max(k for _, k, *_ in boxes) + 0.5), ylim=(-1, 1))
+    ax.axis("off")
