@@ -19,7 +19,10 @@ from jupyterlab.labapp import LabApp
 
 from wsaed.files import ROOT, write_whole
 
-SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+}
 
 
 @lru_cache
