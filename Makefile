@@ -5,15 +5,14 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DEFAULT_GOAL := help
 .PHONY: help env tables reproduce-tables evidence restamp notebooks workshop check-results test \
-  lint lab data site bench clean force
+  lint lab data site bundle bench clean force
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo '  make results/laptop/secost/table_2.md   one result; the profile is in the path'
 	@echo '  PROFILE=smoke|laptop|evidence|gpu|paper  JOBS=cores  DEVICE=cpu|cuda|mps  CACHE=folder'
-	@echo '  REPLICATES=number, in place of the profile'"'"'s; five of evidence on a BANK'
 	@echo '  BANK=folder of recordings  DESED= AUDIOSET= URBAN_SED=folder  DASK=tcp://host:8786'
-	@echo '  PANNS=file of the published Cnn14_emb128: mixed_tsd then trains no conditional network'
+	@echo '  REPLICATES=number (evidence on a BANK: 5)  PANNS=file of Cnn14_emb128, for mixed_tsd'
 
 env: ## the environment (.venv, or the active conda environment `wsaed`)
 
@@ -32,7 +31,7 @@ reproduce-tables: tables ## the same, all of it trained anew
 evidence: tables ## the claims' evidence: `tables` with PROFILE=evidence
 
 results/%: env force
-	$(call results,$(basename $(@:results/$(DIR)/%=%)))
+	$(call results,$(basename $(@:results/$(FOLDER)/%=%)))
 	@test -e $@ || { echo "$@: its notebook does not write it" >&2; exit 1; }
 
 check-results: env ## hold the committed results against the code that made them
@@ -72,13 +71,22 @@ lint: env ## ruff: errors and format; import-linter: which module may import whi
 bench: env ## speed of the parts beside a reference, in one table
 	@$(PY) tests/bench.py
 
-lab: env ## JupyterLab on the notebooks (LAB_ARGS for more options)
-	@$(PY) -m jupyter lab --LabApp.news_url=None $(or $(wildcard notebooks/start_here.ipynb),notebooks) \
-	  $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) \
-	  $(shell [ "$$(uname)" = Darwin ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
+lab: env ## JupyterLab: what you save goes to saved/, LAB_ARGS takes its options
+	@$(PY) -m wsaed.lab $(LAB_ARGS)
 
 site: env ## the companion as web pages, into .build/site/html
 	@$(PIP) -q -e '.[site]' && $(PY) -m wsaed.site
+
+BUNDLE = .build/bundle
+bundle: env ## all of it for a room without network and machines like this: .build/bundle.tar
+	@rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)/wheels && git archive HEAD | tar -xf - -C $(BUNDLE)
+	@[ ! -d .build/site/html ] || cp -R .build/site/html $(BUNDLE)/site
+	@$(PY) -m pip wheel -q --disable-pip-version-check -w $(BUNDLE)/wheels -r requirements.lock \
+	  --extra-index-url $(or $(TORCH_INDEX),https://download.pytorch.org/whl/cpu)
+	@printf '%s\n' '$(notdir $(realpath $(PY))) -m venv .venv' \
+	  '.venv/bin/python -m pip install --no-index -f wheels -r requirements.lock -e .' \
+	  '.venv/bin/python -m wsaed.preflight && .venv/bin/python -m wsaed.lab' >$(BUNDLE)/START.txt
+	@tar -cf $(BUNDLE).tar -C .build bundle && du -h $(BUNDLE).tar
 
 data: env ## where the corpora are published, and what to fetch
 	@$(PY) -m wsaed.corpora
@@ -93,32 +101,22 @@ quoted = '$(subst ','\'',$(1))'
 absolute = $(shell p=$$(printf '%s' $(call quoted,$(1)) | sed "s|^~|$$HOME|"); \
   [ -z "$${p%%/*}" ] || p=$(call quoted,$(CURDIR))/$$p; \
   if [ -d "$$p" ]; then cd "$$p" && pwd; else printf '%s' "$$p"; fi)
-define make_absolute
-ifneq ($$(value $(1)),)
-override $(1) := $$(call absolute,$$(value $(1)))
-export $(1)
-endif
-endef
 REAL ?= ../shared/data
-$(foreach v,BANK DESED AUDIOSET URBAN_SED PANNS CACHE REAL,$(eval $(call make_absolute,$(v))))
+$(foreach v,BANK DESED AUDIOSET URBAN_SED PANNS CACHE REAL,$(if $(value $v),$(eval \
+  override $v := $$(call absolute,$$(value $v)))$(eval export $v)))
 $(foreach v,BANK DESED AUDIOSET URBAN_SED,$(if $($(v)),$(if $(shell [ -d $(call quoted,$($(v))) ] && echo yes),,\
   $(error $(v)=$($(v)): no such folder; give one that exists))))
 
-# The profile, from the goal where that says one; a bank's results have a folder of their own.
+# The profile and the folder of results, from the goal where that says them
 GOALS := $(patsubst ./%,%,$(MAKECMDGOALS))
-FOLDERS := $(sort $(foreach g,$(filter results/%,$(GOALS)),$(word 2,$(subst /, ,$(g)))))
-override PROFILE := $(or $(firstword $(subst -, ,$(FOLDERS))),$(filter evidence,$(GOALS)),\
+FOLDER := $(sort $(foreach g,$(filter results/%,$(GOALS)),$(word 2,$(subst /, ,$(g)))))
+$(if $(word 2,$(FOLDER)),$(error $(FOLDER:%=results/%): one folder at a time))
+override PROFILE := $(or $(firstword $(subst -, ,$(FOLDER))),$(filter evidence,$(GOALS)),\
   $(if $(filter test notebooks,$(GOALS)),smoke),$(PROFILE),laptop)
-# what a shell or make would read becomes _: as in wsaed.files.folder_of
-DIR := $(PROFILE)$(if $(BANK),-$(shell printf '%s' "$$(basename $(call quoted,$(BANK)))" | \
-  LC_ALL=C tr '\001-\054/:-@[-^`{-\177' '_'))
-ifneq ($(or $(FOLDERS),$(DIR)),$(DIR))
-$(error results/$(FOLDERS) is not what these settings make, results/$(DIR) is: \
-  one folder at a time, $(if $(BANK),without BANK or with its path,with BANK=folder))
-endif
+WHERE = --profile $(PROFILE) $(FOLDER:%=--results results/%)
 # a bank's folds take turns as test set, five as a rule: more replicates would hear them again
 REPLICATES ?= $(if $(and $(BANK),$(filter evidence,$(PROFILE))),5)
-CHOSEN = --profile $(PROFILE) --results results/$(DIR) $(REPLICATES:%=--replicates %)
+CHOSEN = $(WHERE) $(REPLICATES:%=--replicates %)
 
 # Parallelism is over runs and notebooks, one thread each; the small profiles are the CPU's.
 DEVICE ?= $(if $(filter smoke laptop evidence,$(PROFILE)),cpu,$(shell \
@@ -133,11 +131,8 @@ unexport MPLBACKEND RESULTS
 CONDA := $(filter wsaed,$(CONDA_DEFAULT_ENV))
 PY := $(if $(CONDA),$(CONDA_PREFIX),.venv)/bin/python
 ENV := .build/env$(if $(CONDA),-conda).stamp
-ifeq ($(filter help,$(or $(GOALS),help)),)
-$(info wsaed: environment $(if $(CONDA),conda environment wsaed,.venv), profile $(PROFILE)$(if \
-  $(BANK), on $(DIR:$(PROFILE)-%=%)), device $(DEVICE), jobs $(JOBS))
-endif
-
+$(if $(filter help,$(or $(GOALS),help)),,$(info wsaed: environment $(if $(CONDA),conda's wsaed,.venv), \
+  profile $(PROFILE)$(if $(BANK), on $(notdir $(BANK))), device $(DEVICE), jobs $(JOBS)))
 IN_RANGE := import sys, ssl, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PIP := $(PY) -m pip install --disable-pip-version-check $(PIP_EXTRA)
 
@@ -146,19 +141,16 @@ env: $(ENV)
 $(ENV): requirements.lock pyproject.toml $(if $(wildcard $(PY)),,force) \
   $(if $(filter env,$(GOALS)),$(if $(TORCH_INDEX)$(PIP_EXTRA),force))
 	@mkdir -p .build/logs
-	@$(if $(CONDA),:,if ! .venv/bin/python -c '$(IN_RANGE)' 2>/dev/null; then \
+	@$(if $(CONDA),:,.venv/bin/python -c '$(IN_RANGE)' 2>/dev/null || { \
 	  for python in python3.12 python3.11 python3.13 python3; do \
 	    $$python -c '$(IN_RANGE)' >/dev/null 2>&1 && $$python -m venv --clear .venv >/dev/null \
-	      && echo "made .venv from $$python" && exit 0; \
+	      && echo "made .venv from $$python" && exit; \
 	  done; \
 	  echo "no Python 3.11 to 3.13 that can make a venv: install one (with Debian also" \
-	    "python3-venv), or use conda env create -f environment.yml" >&2; exit 1; \
-	fi)
-	@set -o pipefail; \
-	{ $(if $(TORCH_INDEX),$(PIP) --force-reinstall --no-deps --index-url $(TORCH_INDEX) \
-	    $$(sed -n -E 's/^(torch(audio)?==[0-9.]+).*/\1/p' requirements.lock) &&) \
-	  $(PIP) -r requirements.lock && $(PIP) --no-deps --no-build-isolation -e . ; } 2>&1 \
-	  | tee .build/logs/env.log | awk '!/already satisfied|^Ignoring / {print; fflush()}' \
+	    "python3-venv), or use conda env create -f environment.yml" >&2; exit 1; })
+	@set -o pipefail; { $(PIP) $(TORCH_INDEX:%=--extra-index-url %) -r requirements.lock && \
+	  $(PIP) --no-deps --no-build-isolation -e . ; } 2>&1 | tee .build/logs/env.log \
+	  | awk '!/already satisfied|^Ignoring / {print; fflush()}' \
 	  || { echo "the environment failed, see .build/logs/env.log" >&2; exit 1; }
 	@$(PIP) -q -e '.[psds]' >>.build/logs/env.log 2>&1 \
 	  || echo "without sed_scores_eval and sebbs (no C compiler?): only PSDS and boxes need them"

@@ -356,6 +356,13 @@ def test_all_four_papers_train_together_and_an_unknown_profile_is_named(tmp_path
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("bank", "asked"), [("", "evidence-esc10"), ("/my bank", "evidence")])
+def test_a_bank_s_results_are_made_with_that_bank_and_no_other_s(monkeypatch, bank, asked):
+    monkeypatch.setenv("BANK", bank)
+    with pytest.raises(ValueError, match=f"results/{asked} is of other settings"):
+        runs.main(["--profile", "evidence", "--results", f"results/{asked}"])
+
+
 def test_the_costs_beside_the_records_are_of_these_records(tmp_path):
     path = tmp_path / "secost" / "records.json"
     row = dict(system="base", code="", data="", versions={}, scores={}, spec={})

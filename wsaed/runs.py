@@ -388,7 +388,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--anew", action="store_true", help="leave the committed records out")
     parser.add_argument("--replicates", type=int, help="default: the profile's parameter")
     options = parser.parse_args(arguments)
-    results = options.results or ROOT / "results" / folder_of(options.profile)
+    home = ROOT / "results" / folder_of(options.profile)
+    results = options.results or home
+    if results.parent == Path("results") and results.name != home.name:
+        raise ValueError(f"{results} is of other settings, these make {shown(home)}: BANK=folder?")
     there, jobs = papers_of(options.profile, options.replicates), {}
     every = {
         f"{paper}/{artefact}": (paper, names)
