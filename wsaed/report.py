@@ -60,7 +60,7 @@ def recorded(home: Path, paper: str) -> pd.DataFrame:
 def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     """{(system, replicate): record} as a frame of scores.
 
-    attrs: "bank", a name; from ``home``, the records' folder, where it has them, "gains",
+    attrs: "bank", a name, "corpus"; from ``home``, the records' folder, where it has them, "gains",
     what half as many steps again add to a trained system on validation (nan: not measured), and
     "minutes" that a run of a system takes a core.
     """
@@ -68,7 +68,8 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     df.index = pd.MultiIndex.from_tuples([*records], names=["system", "replicate"])
     df = df.sort_index()
     heard = (r["spec"]["corpus"] for r in records.values() if "corpus" in r.get("spec", {}))
-    df.attrs["bank"] = next(heard, {}).get("bank")
+    df.attrs["corpus"] = next(heard, {})
+    df.attrs["bank"] = df.attrs["corpus"].get("bank")
     if home and (home / "plateau.csv").exists():
         known = pd.read_csv(home / "plateau.csv").set_index("system")["change"]
         trained = {key[0] for key, record in records.items() if "budget" in record["spec"]}
