@@ -71,7 +71,7 @@ def test_a_reader_listens_runs_moves_a_slider_and_saves(tree, chromium, monkeypa
             found = {"executable_path": shutil.which(chromium), "args": ["--no-sandbox"]}
             # so high that every cell is to be seen: Lab draws no other
             page = p.chromium.launch(**found).new_page(viewport={"width": 1200, "height": 16_000})
-            page.set_default_timeout(80_000)
+            page.set_default_timeout(120_000)
             page.goto(f"{told[0]['url']}?token={told[0]['token']}")
             assert 0 < page.locator("audio").first.evaluate(LENGTH) < 5  # as committed
             page.get_by_text("| Idle").wait_for()
