@@ -27,13 +27,15 @@ def git(*arguments):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A repository with the notebooks and what they need, all of it committed."""
+    """A repository, all of it committed; what Jupyter keeps for a user stays in it."""
     monkeypatch.chdir(tmp_path)
+    places = {"CACHE": ".cache", "JUPYTER_DATA_DIR": ".build/data", "JUPYTER_CONFIG_DIR": ".build"}
+    for name, folder in {"PYTHONPATH": "", **places}.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
     for name in ("notebooks", "params", "wsaed"):
         shutil.copytree(ROOT / name, name)
     shutil.copy(ROOT / ".gitignore", ".")
-    for call in (["init"], ["add", "."], ["commit", "-m", "all"]):
-        git(*call)
+    git("init"), git("add", "."), git("commit", "-m", "all")
     return tmp_path
 
 
@@ -56,12 +58,11 @@ def test_a_saved_copy_opens_until_the_original_is_newer_and_no_cell_is_edited(tr
 
 
 @pytest.mark.parametrize("chromium", [*filter(shutil.which, ("chromium", "google-chrome"))][:1])
-def test_a_reader_listens_runs_moves_a_slider_and_saves(tree, chromium):
+def test_a_reader_listens_runs_moves_a_slider_and_saves(tree, chromium, monkeypatch):
     playwright = pytest.importorskip("playwright.sync_api")
-    mine = {"PYTHONPATH": str(tree), "CACHE": str(tree / ".cache"), "HEADLESS": "0"}
-    mine |= {f"JUPYTER_{kind}_DIR": str(tree / ".build" / kind) for kind in ("CONFIG", "DATA")}
     call, told = [sys.executable, "-m", "wsaed.lab", "--no-browser"], []
-    with subprocess.Popen(call, env=os.environ | mine) as server, playwright.sync_playwright() as p:
+    monkeypatch.setenv("HEADLESS", "0")
+    with subprocess.Popen(call) as server, playwright.sync_playwright() as p:
         try:
             while not told:
                 assert server.poll() is None, "Lab has ended"
@@ -69,27 +70,23 @@ def test_a_reader_listens_runs_moves_a_slider_and_saves(tree, chromium):
                 told = [json.loads(path.read_text()) for path in tree.rglob("jpserver-*.json")]
             found = {"executable_path": shutil.which(chromium), "args": ["--no-sandbox"]}
             # so high that every cell is to be seen: Lab draws no other
-            size = {"width": 1200, "height": 16_000}
-            page = p.chromium.launch(**found).new_page(viewport=size)
-            page.set_default_timeout(80_000)
+            page = p.chromium.launch(**found).new_page(viewport={"width": 1200, "height": 16_000})
+            page.set_default_timeout(120_000)
             page.goto(f"{told[0]['url']}?token={told[0]['token']}")
-            read(page)
+            assert 0 < page.locator("audio").first.evaluate(LENGTH) < 5  # as committed
+            page.get_by_text("| Idle").wait_for()
+            assert not page.get_by_text("Jupyter news").count()
+            for item in ("Run", "Run All Cells"):
+                page.get_by_role("menuitem", name=item, exact=True).click()
+            page.get_by_text("[*]:").first.wait_for()
+            page.wait_for_function("!document.body.innerText.includes('[*]:')")
+            before = page.evaluate(PLAYED)
+            page.locator(".widget-slider .noUi-handle").last.press("ArrowRight")
+            page.wait_for_function(f"before => {PLAYED} != before", arg=before)
+            assert page.locator(".widget-interact audio").evaluate(LENGTH) == 3
+            page.keyboard.press("Control+s")
+            page.locator(".jp-mod-dirty").wait_for(state="detached")
         finally:
             server.terminate()
-    assert git("status", "--porcelain") == "" and "widget" in Path("saved", PAGE).read_text()
-
-
-def read(page):
-    assert 0 < page.locator("audio").first.evaluate(LENGTH) < 5  # as committed
-    page.get_by_text("| Idle").wait_for()
-    assert not page.get_by_text("Jupyter news").count()
-    for item in ("Run", "Run All Cells"):
-        page.get_by_role("menuitem", name=item, exact=True).click()
-    page.get_by_text("[*]:").first.wait_for()
-    page.wait_for_function("!document.body.innerText.includes('[*]:')")
-    before = page.evaluate(PLAYED)
-    page.locator(".widget-slider .noUi-handle").last.press("ArrowRight")
-    page.wait_for_function(f"before => {PLAYED} != before", arg=before)
-    assert page.locator(".widget-interact audio").evaluate(LENGTH) == 3
-    page.keyboard.press("Control+s")
-    page.locator(".jp-mod-dirty").wait_for(state="detached")
+    assert git("status", "--porcelain") == "" and not Path("notebooks/.ipynb_checkpoints").exists()
+    assert "widget" in Path("saved", PAGE).read_text()

@@ -148,6 +148,21 @@ def test_a_wrong_variable_is_named_before_anything_else(monkeypatch, name, value
         report.start("secost", "table_2", "smoke")
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_who_sets_the_profile_alone_gets_its_settings_and_its_committed_records(paper, monkeypatch):
+    """As a notebook does in Lab, which runs in its own folder and is told of no results."""
+    monkeypatch.delenv("RESULTS", raising=False)
+    monkeypatch.delenv("BANK", raising=False)
+    monkeypatch.chdir(ROOT / "notebooks" / paper)
+    for profile in ("smoke", "laptop", "evidence"):
+        settings = parameters.checked(paper, profile)
+        p = report.start(paper, "table_1", profile, **dict.fromkeys(settings.keys() - {"profile"}))
+        assert p["home"] == ROOT / "results" / profile / paper and p | settings == p
+    with pytest.raises(ValueError, match="params/evidnce/") as told:
+        report.start(paper, "table_1", "evidnce", replicates=None)
+    one_line(told)
+
+
 def test_what_a_user_can_mend_is_one_line():
     def fails(error):
         def main():

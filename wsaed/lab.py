@@ -74,6 +74,7 @@ def main() -> None:
     write_whole(ROOT / ".build/lab/overrides.json", json.dumps(SETTINGS))
     options = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.app_settings_dir={ROOT / '.build/lab'}"]
     options += ["--ServerApp.contents_manager_class=wsaed.lab.Copies", "--allow-root"]
+    options += [f"--AsyncFileCheckpoints.root_dir={ROOT / 'saved'}"]
     options += ["--LabApp.default_url=/lab/tree/notebooks/start_here.ipynb"]
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         options += ["--no-browser"]
