@@ -18,7 +18,7 @@ from wsaed.claims import claims, picture, rules
 from wsaed.files import ROOT, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 
-NARROW = "\u00a0"  # a space that does not break an interval in two
+NO_BREAK = "\u00a0"  # a space that does not break an interval in two
 
 
 def judged(results: Path) -> dict[str, dict]:
@@ -129,7 +129,7 @@ def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, s
     marks += "‡" * bool(claim.only_real and claim.verdict in rules.VERDICTS.values())
     decides = rules.decisive(like or claim).name if (like or claim).parts else ""
     sizes = [p.size() for p in claim.parts if p.name == decides and np.isfinite(p.estimate)]
-    return f"{report.answer(claim)} {marks}".strip(), "".join(sizes).replace(" ", NARROW)
+    return f"{report.answer(claim)} {marks}".strip(), "".join(sizes).replace(" ", NO_BREAK)
 
 
 def _title(paper: str) -> str:
