@@ -128,6 +128,7 @@ def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: di
         box = dict(boxstyle="square,pad=0.3", fc=plt.cm.Blues(0.1 + 0.4 * steps), ec="0.6")
         ax.text(k, y, "\n".join(filter(None, said)), ha="center", va="center", fontsize=9, bbox=box)
         if k:
-            ax.plot([k - 1, k], [came, y], color="0.4", lw=1, zorder=1)  # the boxes hide its ends
+            line = dict(arrowstyle="-", color="0.4", lw=1, shrinkA=0, shrinkB=0)
+            ax.annotate("", (k, y), (k - 1, came), arrowprops=line, zorder=1)  # boxes hide its ends
     ax.set(xlim=(-0.5, max(k for _, k, *_ in boxes) + 0.5), ylim=(-1, 1))
     ax.axis("off")
