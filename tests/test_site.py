@@ -22,6 +22,8 @@ def test_a_page_says_what_made_it_and_brings_what_it_links_to(tmp_path, monkeypa
     (tmp_path / "notebooks/secost").mkdir(parents=True)
     page, markdown = site.Path("notebooks/secost/table_2.ipynb"), nbformat.v4.new_markdown_cell
     cells = [markdown("# Title"), markdown("[a](../b.md) [web](https://x.y/z) [gone](no.csv)")]
+    cells += [nbformat.v4.new_code_cell('home = "evidence"', metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell("home")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / page)
     (tmp_path / "notebooks/b.md").write_text("![picture](p.png)")
     (tmp_path / "notebooks/p.png").write_bytes(b"png")
@@ -37,3 +39,7 @@ def test_a_page_says_what_made_it_and_brings_what_it_links_to(tmp_path, monkeypa
     (tmp_path / page).rename(evidence / page.name)
     site.write_page(page, source, "abc")
     assert "profile evidence; commit abc" in render.read(source / page).cells[1].source
+    reader = site.Path("notebooks/claims.ipynb")  # has no copy, and reads what is committed
+    (evidence / page.name).rename(tmp_path / reader)
+    site.write_page(reader, source, "abc")
+    assert "records of results/evidence; commit abc" in render.read(source / reader).cells[1].source

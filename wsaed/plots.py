@@ -80,15 +80,16 @@ def curves(axes, df, rows: dict[str, str]) -> None:
         axes[0].plot(epochs, found.mean(0), color=f"C{k}", label=name)
         axes[0].plot(df.loc[row, "best_epoch"], found.max(1), "o", color=f"C{k}", ms=4)
     axes[0].set(xlabel="epoch", ylabel="validation score")
-    axes[0].legend()
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
     for ax, (row, name) in zip(axes[1:], rows.items(), strict=False):
         every = list(df.loc[row, "curves"])
         for term in (term for term in every[0] if term.endswith("'")):
             slopes = np.mean([c[term] for c in every], axis=0)
             if slopes.any():  # a teacher's own terms do not move a student's trunk
                 ax.plot(np.arange(1, len(slopes) + 1), slopes, label=term.removesuffix("'"))
-        ax.set(title=name, xlabel="epoch", ylabel="norm of the gradient", yscale="log")
-        ax.legend()
+        ax.set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
+        told = dict(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9, ncols=2)
+        ax.legend(title=name, **told)
 
 
 def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: dict) -> None:
@@ -125,9 +126,9 @@ def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: di
         steps = np.log([*size, 1][1]) / np.log(x[0].shape[1])
         said = name, "×".join(map(str, size)) if any(size) else "", f"{count:,}" if count else ""
         box = dict(boxstyle="square,pad=0.3", fc=plt.cm.Blues(0.1 + 0.4 * steps), ec="0.6")
-        ax.text(k, y, "\n".join(filter(None, said)), ha="center", va="center", fontsize=8, bbox=box)
+        ax.text(k, y, "\n".join(filter(None, said)), ha="center", va="center", fontsize=9, bbox=box)
         if k:
-            arrow = dict(arrowstyle="->", color="0.4", lw=1, shrinkA=0, shrinkB=0)
-            ax.annotate("", (k - 0.4, y), (k - 0.6, came), arrowprops=arrow)
+            line = dict(arrowstyle="-", color="0.4", lw=1, shrinkA=0, shrinkB=0)
+            ax.annotate("", (k, y), (k - 1, came), arrowprops=line, zorder=1)  # boxes hide its ends
     ax.set(xlim=(-0.5, max(k for _, k, *_ in boxes) + 0.5), ylim=(-1, 1))
     ax.axis("off")

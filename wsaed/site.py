@@ -34,8 +34,12 @@ def executed(page: Path) -> tuple[Path, str]:
     for name in ("evidence", "laptop"):
         copy = ROOT / "results" / name / page.parent.name / page.name
         if copy.exists():
-            return copy, f"profile {name}"
-    return ROOT / page, "profile smoke, the smallest: it shows how things work, in seconds"
+            return copy, f"Made by profile {name}"
+    named = render.names(ROOT / page)[0].items() if page.suffix == ".ipynb" else ()
+    folders = [f"results/{value}" for key, value in named if key != "profile"]
+    if read := [folder for folder in folders if (ROOT / folder).is_dir()]:
+        return ROOT / page, f"Shows the committed records of {' and '.join(read)}"
+    return ROOT / page, "Made by profile smoke, the smallest: it shows how things work, in seconds"
 
 
 def write_page(page: Path, source: Path, commit: str) -> None:
@@ -46,7 +50,7 @@ def write_page(page: Path, source: Path, commit: str) -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         return write_whole(target, f"{text}\n\n*Commit {commit}.*\n")
     notebook = render.read(file)
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(f"*Made by {made}; commit {commit}.*"))
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(f"*{made}; commit {commit}.*"))
     for cell in notebook.cells:
         if render.tagged(cell, "parameters") or render.tagged(cell, "injected-parameters"):
             cell.metadata.tags = [*cell.metadata.tags, "hide-input"]
@@ -87,6 +91,7 @@ def main() -> None:
         write_page(page, source, commit)
     copy_linked(source)
     write_whole(source / "index.md", index(parts))
+    write_whole(source / "_static/site.css", KNOWN["css"])
     write_whole(source / "conf.py", "".join(f"{k} = {v!r}\n" for k, v in KNOWN["settings"].items()))
     html = source.with_name("html")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", source, html]
