@@ -32,7 +32,6 @@ Notebook: start_here.ipynb.
 """
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +89,9 @@ def read_classes(path: Path) -> dict[str, str]:
 def read_segments(path: Path, names: dict[str, str], there: dict, first: int) -> list[Clip]:
     """One of the segment lists: '#' lines, then ``YTID, start, end, "mid,mid"``.
 
-    names: of MIDs; there: {YTID: (recording, content)}; first: number of the first segment. Raises
-    ValueError, with file and line, at a malformed line and at a MID without a name.
+    names: of MIDs; there: {YTID: (recording, content)}, from which they are taken: two million
+    take room; first: number of the first segment. Raises ValueError, with file and line, at a
+    malformed line and at a MID without a name.
     """
     root, clips, known = path.parent, [], {}  # many segments have the same labels
     for where, (ytid, onset, offset, mids) in recordings.fields(path, *_SEGMENT):
@@ -105,7 +105,7 @@ def read_segments(path: Path, names: dict[str, str], there: dict, first: int) ->
                 both = f"both must be of one release, see {PUBLISHED.splitlines()[0]}"
                 raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
             known[mids] = tuple(names[mid] for mid in mids.split(","))
-        (file, content), one = there.get(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
+        (file, content), one = there.pop(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
         of = root, file, content, one, file, end - start, None, known[mids]
         clips.append(Clip(*of, first + len(clips)))
     return clips
@@ -135,10 +135,11 @@ def listed(sizes: dict[str, int]) -> Listing:
     for path in paths[: len(LISTS)]:
         first_test = len(clips)  # in the last list
         clips += read_segments(path, names, there, first_test)
-    twice = [x for x, n in Counter(clip.id[:11] for clip in clips).items() if n > 1]
-    if twice:
+    ids = np.sort(np.fromiter((clip.id[:11].encode() for clip in clips), "S11", len(clips)))
+    twice = ids[1:][ids[1:] == ids[:-1]]
+    if len(twice):
         every = f"{', '.join(LISTS)} of {classes.parent}"
-        raise ValueError(f"YTID {twice[0]} is listed twice in {every}: keep one")
+        raise ValueError(f"YTID {twice[0].decode()} is listed twice in {every}: keep one")
     drawn = draw(clips, first_test, sizes.get("validation"))
     for split, path in ((x, classes.parent / name) for x, name in STRONG.items()):
         if path.is_file():
@@ -157,11 +158,9 @@ def draw(clips: list[Clip], first_test: int, validation: int | None) -> dict[str
     """
     pool = np.random.default_rng([SEED, 0]).permutation(first_test)
     test = first_test + np.random.default_rng([SEED, 1]).permutation(len(clips) - first_test)
-    there = [i for i in pool if clips[i].file]
-    held = []
-    if there and validation is not None:
-        out = hold_out([clips[i].labels for i in there], validation)
-        held = [i for i, mine in zip(there, out, strict=True) if mine]
+    there, held = pool[[clips[i].file is not None for i in pool]], []
+    if len(there) and validation is not None:
+        held = there[hold_out([clips[i].labels for i in there], validation)]
     rows = {"train": pool[~np.isin(pool, held)], "validation": held, "test": test}
     return {split: [clips[i] for i in mine] for split, mine in rows.items()}
 
@@ -187,7 +186,7 @@ def hold_out(labels: list, count: int) -> np.ndarray:
 def _one_of_each(labels: list, clips: np.ndarray) -> list[int]:
     """The first of ``clips`` that has a class, for all classes."""
     seen, first = set(), []
-    for i in clips.tolist():
+    for i in clips:
         if not seen.issuperset(labels[i]):
             seen.update(labels[i])
             first.append(i)
