@@ -40,7 +40,7 @@ NAME = rf"(?=[^\t]+\t+[^\t]|(?:{_ALONE})\t*$)([^\t,]+)"
 SECONDS, OVER = 10.0, 1.0  # of a clip; that published events go on after theirs
 ROUNDING = 1e-3  # s that an event may seem to go on after its clip
 # An MP3's first frame where it counts the others; without it a length is a guess from the size
-COUNTED = re.compile(rb"\xff[\xe2-\xff]..\0{9,34}(?:Xing|Info)\0{3}[\x01\x03\x05-\x0f]", re.S)
+COUNTED = re.compile(rb"\xff[\xe2-\xff]..\0{9,34}(?:Xing|Info)\0{3}[\1\3\7\17]", re.S)
 
 
 class Clip(NamedTuple):
