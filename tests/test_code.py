@@ -56,17 +56,3 @@ def test_there_is_no_cycle_of_imports_or_of_modules_named_as_strings():
     assert {name.rpartition(".")[2] for name in named} == {"systems"}
     graph = {name: below - {name} for name, below in graph.items()}
     assert len([*graphlib.TopologicalSorter(graph).static_order()]) == len(every)
-
-
-def test_reports_and_runs_never_enter_a_method_digest():
-    todo, seen = [f"wsaed.{paper}.method" for paper in ("secost", "joint", "shallow", "tsd")], set()
-    todo += [f"wsaed.corpora.{path.stem}" for path in ROOT.glob("wsaed/corpora/[!_]*.py")]
-    while todo:
-        name = todo.pop()
-        if name not in seen and code._module(name):
-            seen.add(name)
-            todo += code._module(name)[1]
-    allowed = "audio code corpora costs features files joint nets postprocess progress scoring "
-    allowed += "sed_scores secost shallow tagging training tsd"
-    assert {name.split(".")[1] for name in seen if "." in name} <= set(allowed.split())
-    assert not [name for name in seen if name.endswith("systems")]

@@ -36,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsaed.corpora import Event, recordings
+from wsaed.corpora import recordings
 from wsaed.corpora.recordings import Clip, Listing, Reader
 from wsaed.files import table
 
@@ -93,7 +93,7 @@ def read_segments(path: Path, names: dict[str, str], there: dict, first: int) ->
     take room; first: number of the first segment. Raises ValueError, with file and line, at a
     malformed line and at a MID without a name.
     """
-    root, clips, known = path.parent, [], {}  # many segments have the same labels
+    root, clips, known = path.parent, [], {}  # many have the same labels, most the same length
     for where, (ytid, onset, offset, mids) in recordings.fields(path, *_SEGMENT):
         start, end = float(onset), float(offset)
         if not 0 < end - start <= recordings.SECONDS + recordings.OVER:
@@ -106,20 +106,21 @@ def read_segments(path: Path, names: dict[str, str], there: dict, first: int) ->
                 raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
             known[mids] = tuple(names[mid] for mid in mids.split(","))
         (file, content), one = there.pop(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
-        of = root, file, content, one, file, end - start, None, known[mids]
+        seconds = known.setdefault(end - start, end - start)
+        of = root, file, content, one, file, seconds, None, known[mids]
         clips.append(Clip(*of, first + len(clips)))
     return clips
 
 
-def read_strong(path: Path, names: dict[str, str]) -> tuple[dict[str, list[Event]], list[str]]:
-    """(events by segment id, a note on those left out) of a strong list; malformed: ValueError.
+def read_strong(path: Path, names: dict[str, str], of=None) -> tuple[dict, list[str]]:
+    """({segment id: its events}, a note on those left out) of a strong list; malformed: ValueError.
 
-    ``names`` gives the display name of a MID. The strong lists have labels outside the 527; a
-    segment with none but these has an empty list.
+    ``names`` gives the display name of a MID; of: the segments that are kept, None: all. The strong
+    lists have labels outside the 527; a segment with none but these has an empty list.
     """
     events, left_out = {}, 0
     for where, (segment, onset, offset, mid) in recordings.fields(path, *_EVENT):
-        mine = events.setdefault(segment, [])
+        mine = events.setdefault(segment, []) if of is None or segment in of else []
         if mid:
             one = recordings.event(where, mid, onset, offset, (mid,))
             left_out += mid not in names
@@ -143,7 +144,7 @@ def listed(sizes: dict[str, int]) -> Listing:
     drawn = draw(clips, first_test, sizes.get("validation"))
     for split, path in ((x, classes.parent / name) for x, name in STRONG.items()):
         if path.is_file():
-            strong, note = read_strong(path, names)
+            strong, note = read_strong(path, names, {clip.id for clip in drawn[split]})
             drawn[split] = [clip._replace(events=strong.get(clip.id)) for clip in drawn[split]]
             notes += note
     where = dict.fromkeys(drawn, f"{WHERE} of {classes.parent}")
