@@ -21,9 +21,9 @@ clips x frames x mels x 2 bytes: 267 GB of features at 10 ms hop and 64 mels, 33
 and 1.1 GB of labels (uint8, a quarter of float32's memory). Extrapolated from the processor time of
 55 ten-second stereo clips at 44.1 kHz on one busy server core, 17 s per 1,000 clips of WAV, 20 s of
 FLAC, 33 s of Ogg: 10, 11 and 19 hours of one core at 10 ms hop, divided by the cores as long as the
-disk keeps up (WAV: 3.7 TB to read). On synthetic lists of that size, reading them and drawing the
-splits takes some 45 s and 3 GB of memory at its peak, in every process; looking through the folder
-comes on top.
+disk keeps up (WAV: 3.7 TB to read). Extrapolated from synthetic lists of an eighth of that size,
+reading them and drawing the splits takes some 45 s and 2.7 GB of memory at its peak, the labels
+among them, in every process; looking through the folder comes on top.
 
 A spec has ``validation`` (25000), ``train``, ``test`` and ``front_end``, see
 `recordings.Reader.load`. ``python -m wsaed.corpora audioset --front-end secost`` makes it all ahead
