@@ -274,7 +274,7 @@ def test_what_is_not_there_is_named(small, root, monkeypatch):
     for call in (partial(load, small), partial(small.reader.fingerprint, small.spec)):
         with refused(r"no .*: fetch it, see https", FileNotFoundError) as error:
             call()
-        assert (f"{split}_clips: -1 in" in str(error.value)) == (small.name == "desed")
+        assert ("_clips: -1 in" in str(error.value)) == (small.name == "desed")
     for variable in [*small.variables][::-1]:
         monkeypatch.delenv(variable)
         with pytest.raises(ValueError, match=f"{variable} is not set: give the folder"):
