@@ -3,7 +3,6 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
-.DEFAULT_GOAL := help
 .PHONY: help env tables reproduce-tables evidence restamp notebooks workshop check-results test \
   lint lab data site bundle bench clean force
 
@@ -20,14 +19,12 @@ env: ## the environment (.venv, or the active conda environment `wsaed`)
 # what fails is said, and all else is made
 results = @shown=$$($(PY) -m wsaed.runs $(CHOSEN) $(ANEW) $(1)); ended=$$?; \
   [ -z "$$shown" ] || { $(PY) -m wsaed.render $(CHOSEN) $$shown || ended=$$?; $(2) }; exit $$ended
-report = $(PY) -m wsaed.pages || ended=$$?;
 
 tables: env ## all tables and figures from the committed records; trains what is missing
-	$(call results,,$(report))
+	$(call results,,$(PY) -m wsaed.pages || ended=$$?;)
 
 reproduce-tables: ANEW := --anew
 reproduce-tables: tables ## the same, all of it trained anew
-
 evidence: tables ## the claims' evidence: `tables` with PROFILE=evidence
 
 results/%: env force
@@ -101,7 +98,6 @@ quoted = '$(subst ','\'',$(1))'
 absolute = $(shell p=$$(printf '%s' $(call quoted,$(1)) | sed "s|^~|$$HOME|"); \
   [ -z "$${p%%/*}" ] || p=$(call quoted,$(CURDIR))/$$p; \
   if [ -d "$$p" ]; then cd "$$p" && pwd; else printf '%s' "$$p"; fi)
-REAL ?= ../shared/data
 $(foreach v,BANK DESED AUDIOSET URBAN_SED PANNS CACHE REAL,$(if $(value $v),$(eval \
   override $v := $$(call absolute,$$(value $v)))$(eval export $v)))
 $(foreach v,BANK DESED AUDIOSET URBAN_SED,$(if $($(v)),$(if $(shell [ -d $(call quoted,$($(v))) ] && echo yes),,\
@@ -113,10 +109,9 @@ FOLDER := $(sort $(foreach g,$(filter results/%,$(GOALS)),$(word 2,$(subst /, ,$
 $(if $(word 2,$(FOLDER)),$(error $(FOLDER:%=results/%): one folder at a time))
 override PROFILE := $(or $(firstword $(subst -, ,$(FOLDER))),$(filter evidence,$(GOALS)),\
   $(if $(filter test notebooks,$(GOALS)),smoke),$(PROFILE),laptop)
-WHERE = --profile $(PROFILE) $(FOLDER:%=--results results/%)
 # a bank's folds take turns as test set, five as a rule: more replicates would hear them again
 REPLICATES ?= $(if $(and $(BANK),$(filter evidence,$(PROFILE))),5)
-CHOSEN = $(WHERE) $(REPLICATES:%=--replicates %)
+CHOSEN = --profile $(PROFILE) $(FOLDER:%=--results results/%) $(REPLICATES:%=--replicates %)
 
 # Parallelism is over runs and notebooks, one thread each; the small profiles are the CPU's.
 DEVICE ?= $(if $(filter smoke laptop evidence,$(PROFILE)),cpu,$(shell \
@@ -137,7 +132,6 @@ IN_RANGE := import sys, ssl, venv, ensurepip; sys.exit(not (3, 11) <= sys.versio
 PIP := $(PY) -m pip install --disable-pip-version-check $(PIP_EXTRA)
 
 env: $(ENV)
-
 $(ENV): requirements.lock pyproject.toml $(if $(wildcard $(PY)),,force) \
   $(if $(filter env,$(GOALS)),$(if $(TORCH_INDEX)$(PIP_EXTRA),force))
 	@mkdir -p .build/logs

@@ -84,13 +84,6 @@ def test_without_a_validation_all_are_for_training(root):
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 11, "test": 3}
 
 
-def test_a_byte_order_mark_other_line_ends_and_blank_lines_do_not_matter(tmp_path):
-    path = tmp_path / "eval_segments.csv"
-    path.write_text('\ufeff# a\r\n\r\naaaaaaaaaaa, 0.000, 10.000, "/m/09x0r"\n')
-    (clip,) = audioset.read_segments(path, {"/m/09x0r": "Speech"}, {}, 7)
-    assert clip[3:9] == ("aaaaaaaaaaa_0", None, 10.0, None, ("Speech",), 7)
-
-
 def test_a_video_that_is_listed_twice_is_refused(root):
     with open(root / "unbalanced_train_segments.csv", "a") as file:
         file.write('ddddddddddd, 0.000, 10.000, "/m/09x0r"\n')

@@ -10,8 +10,6 @@ from recorded import half
 
 from wsaed import corpora, parameters, report
 from wsaed.corpora import bank, load, soundscapes
-from wsaed.features import FRONT_ENDS
-from wsaed.files import cache_root
 
 RATE = 16_000
 
@@ -174,19 +172,6 @@ def test_a_table_tells_of_folds_and_of_what_is_left_out(folder, names, said):
     told = report.caption(p | {"artefact": "table_2"})
     for part in (said, "9999", "only on the paper's corpus. Files of sounds that"):
         assert part in told
-
-
-def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(folder, monkeypatch):
-    def full(*of):
-        raise OSError(28, "No space left on device")
-
-    split = load({"name": "soundscapes", "bank": "sounds", "test": 2}, 0)["test"]
-    for module, name in ((np, "save"), (corpora, "FileLock")):
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, full)
-            with refused(r"No space left on device: mend that \(fr", OSError):
-                split.features(FRONT_ENDS["secost_40ms"])
-    assert not [*cache_root().rglob(".*.partial*")]
 
 
 def test_a_bank_that_can_t_be_used_gets_one_line(folder, monkeypatch, tmp_path):

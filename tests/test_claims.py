@@ -1,12 +1,7 @@
-"""The claims on made-up worlds: every rule against a naive transcription, every claim both ways.
+"""The claims on made-up worlds: every rule against a naive transcription, every claim both ways."""
 
-`python tests/test_claims.py` writes tests/claims_golden.csv anew.
-"""
-
-import csv
 import re
 from dataclasses import astuple, replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +15,6 @@ from wsaed.claims import claims, picture, rules, statistics
 from wsaed.claims.claims import PAPERS
 from wsaed.files import table
 
-GOLDEN = Path(__file__).with_name("claims_golden.csv")
 DELTA = 0.02
 REGIONS = {"S": (0, np.inf), "E": (-DELTA, DELTA), "NI": (-DELTA, np.inf)}  # by rule
 
@@ -583,44 +577,3 @@ def test_a_table_or_figure_of_ours_shows_each_claim():
     for paper, module in papers.PAPERS.items():
         shown = {c.artefact for c in claims.claims(paper, pd.DataFrame())}
         assert shown <= module.artefacts("evidence").keys()
-
-
-# Everything together
-
-
-def golden():
-    """Every paper's claims on random levels of everything that they compare, row by row."""
-    frames, rng = {}, np.random.default_rng(0)
-    for paper, spec in PAPERS.items():
-        found = set(sides([row["of"] for row in spec["preconditions"]], spec["column"]))
-        for name, row in spec["claims"].items():
-            more = row.get("more", [])
-            every = links(row) + links(more if isinstance(more, dict) else {"S": more})
-            texts = [text for rule, _, text in every if rule != "by"]
-            found |= set(sides(texts, column_of(paper, name)))
-        old, new = spec.get("tuned", ("none", ""))
-        swaps = [(a, b) for a, others in spec["beside"].items() for b in others] + [(old, new)]
-        found |= {(s, c.replace(a, b, 1)) for s, c in found for a, b in swaps if c.startswith(a)}
-        levels = {side: rng.uniform(0.3, 0.5) for side in sorted(found)}
-        for name in {"S9", "J7"} & spec["claims"].keys():
-            levels |= by_statistic(name, 1)
-        levels |= {(s, c.replace(old, new)): v for (s, c), v in levels.items() if "_class" in c}
-        frames[paper] = frame(levels, 6, noise=0.03, seed=1)
-    for c in (c for mine in claims.judged(frames).values() for c in mine):
-        yield c.name, "verdict", c.note, *[0.0] * 4, c.verdict
-        for one in c.parts + c.tuned + c.beside:
-            numbers = (one.estimate, one.low, one.high, one.p)
-            yield c.name, one.rule, one.name, *(f"{v:.5f}" for v in numbers), one.outcome
-
-
-def test_the_engine_gives_what_it_gave():
-    with open(GOLDEN, newline="", encoding="utf-8") as file:
-        for row, kept in zip(golden(), csv.reader(file), strict=True):
-            assert [*row[:3], row[7]] == [*kept[:3], kept[7]]
-            expected = pytest.approx([*map(float, kept[3:7])], abs=2e-5, nan_ok=True)
-            assert [*map(float, row[3:7])] == expected, row
-
-
-if __name__ == "__main__":
-    with open(GOLDEN, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(golden())

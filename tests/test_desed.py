@@ -91,13 +91,11 @@ def test_a_list_without_clips_or_without_labels_is_refused(tmp_path, split, text
 
 
 @pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_headers_line_ends_and_repeated_lines_do_not_matter(tmp_path, header, end):
+def test_headers_and_repeated_lines_do_not_matter(tmp_path, header):
     path = tmp_path / "x.csv"
 
     def read(split: str, *lines: str) -> desed.Annotations:
-        text = end.join([HEADERS[split]] * header + [*lines])
-        path.write_bytes(b"\xef\xbb\xbf" + text.encode())  # a byte order mark
+        path.write_text("\n".join([HEADERS[split]] * header + [*lines]))
         return desed.read(path, split)
 
     lines = ["a.wav\t0\t1\tDog", "b.wav", "a.wav\t2\t3\tDog", "a.wav\t0\t1\tDog", "c.wav\t\t\t"]
@@ -193,14 +191,3 @@ def test_other_layouts_are_found(root):
     later = load()
     assert later["strong"].clips == wanted["strong"].clips
     assert f"strong is {new}" in later.about and "strong is" not in found.about
-
-
-def test_a_split_that_is_not_there_must_be_left_out_by_the_spec(root):
-    shutil.rmtree(root / "metadata/eval")
-    for call in (load, lambda: desed.fingerprint({})):
-        with refused("no metadata/eval/public.tsv: fetch", FileNotFoundError) as error:
-            call()
-        said = str(error.value)
-        assert "https://project.inria" in said and "test_clips: -1 in" in said
-    corpus = load(test=-1)
-    assert "test" not in corpus.splits and "the spec leaves out test" in corpus.about

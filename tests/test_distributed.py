@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, spec
 from test_runs import other_cache, until
 
-from wsaed import code, pool, runs, training
+from wsaed import pool, runs, training
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
@@ -89,31 +89,19 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_pool_s_records(cache, monk
     assert left[0] > 0 and remote == local
 
 
-FAULTS = {"cache": "tcp://far:1 does not see CACHE="}
+FAULTS = {"cache": "tcp://far:1 does not see CACHE=", "code": "tcp://far:1 runs other code"}
 FAULTS |= {"threads": r"tcp://far:1 has 4 threads.*--nthreads 1"}
-EDITED = ["wsaed.files", "wsaed.secost.method", "wsaed.tsd.nets"]
-FAULTS |= dict.fromkeys(EDITED, "tcp://far:1 runs other code")
 
 
 @pytest.mark.parametrize("fault, said", FAULTS.items())
-def test_a_cluster_with_another_cache_threads_or_code_is_refused(cache, monkeypatch, fault, said):
+def test_a_cluster_with_another_cache_threads_or_code_is_refused(cache, fault, said):
     class Cluster:
         def nthreads(self):
             return {"tcp://far:1": 4}
 
         def run(self, function, path):
-            read = code._module
-
-            def edited(name):
-                text, imports = read(name) or ("", ())
-                return (text + "edited" * (name == fault), imports) if text else None
-
-            code._digest.cache_clear()
-            with monkeypatch.context() as patch:
-                patch.setattr(code, "_module", edited)
-                nonce, digest = function(path)
-            code._digest.cache_clear()
-            return {"tcp://far:1": ("" if fault == "cache" else nonce, digest)}
+            said = dict(zip(("cache", "code"), function(path), strict=True)) | {fault: ""}
+            return {"tcp://far:1": (said["cache"], said["code"])}
 
     with pytest.raises(SystemExit, match=said):
         pool.check_cluster(Cluster())

@@ -49,10 +49,9 @@ def test_the_lock_is_exact_and_pins_every_direct_dependency_within_its_range():
 def test_the_lock_is_closed_on_every_platform(python, system):
     """Every requirement of a locked package is locked too, where this machine can look it up."""
     name, machine = PLATFORMS[system]
-    place = {"python_version": python, "python_full_version": f"{python}.9", "extra": ""}
+    place = default_environment() | {"python_version": python, "python_full_version": f"{python}.9"}
     place |= {"sys_platform": system, "platform_system": name, "platform_machine": machine}
-    place |= {"os_name": "posix", "implementation_name": "cpython"}
-    place |= {"platform_python_implementation": "CPython"}
+    place |= {"extra": ""}
     chosen = {name: pin for name, pin in LOCK.items() if applies(pin, place)}
     for name in chosen:
         try:

@@ -161,18 +161,13 @@ def test_processes_share_every_kind_of_a_batch(monkeypatch):
 
 def test_the_data_know_what_each_split_has(corpus, data):
     assert data.counts == {"weak": 8, "strong": 8, "unlabelled": 16}
-    assert data.kind.tolist() == [WEAK] * 8 + [STRONG] * 8 + [UNLABELLED] * 16
-    assert torch.equal(data.clip_labels[:8], torch.tensor(corpus["weak"].clip_labels))
-    assert data.clip_labels[16:].sum() == 0
-    assert data.frame_labels.shape == (32, 250, 4)
-    spans = data.frame_labels.amax(1).float()
-    assert torch.equal(spans[8:16], torch.tensor(corpus["strong"].clip_labels))
-    assert spans[:8].sum() == spans[16:].sum() == 0
+    assert data.clip_labels[16:].sum() == 0 and data.frame_labels.shape == (32, 250, 4)
     heard = corpus["strong"].features(FRONT_ENDS["guided_40ms"])
     assert np.array_equal(data.features[8].numpy(), heard[0])
 
 
 ORACLES = {
+    None: (WEAK, STRONG, UNLABELLED),
     "synthetic only": (UNUSED, STRONG, UNLABELLED),
     "recorded strong": (STRONG, UNUSED, UNLABELLED),
     "all tagged": (WEAK, STRONG, WEAK),
@@ -180,8 +175,8 @@ ORACLES = {
 
 
 @pytest.mark.parametrize("oracle, kinds", ORACLES.items())
-def test_an_oracle_changes_what_a_split_counts_as(corpus, oracle, kinds):
-    data = Data(corpus, spec(oracle=oracle))
+def test_a_split_counts_as_what_it_is_or_an_oracle_says(corpus, oracle, kinds):
+    data = Data(corpus, spec(oracle=oracle) if oracle else spec())
     data.set_rate(250, 25.0)
     active, start = data.frame_labels.amax(1), 0
     for (name, count), kind in zip(data.counts.items(), kinds, strict=True):
@@ -191,7 +186,7 @@ def test_an_oracle_changes_what_a_split_counts_as(corpus, oracle, kinds):
         if kind in (WEAK, STRONG):
             assert torch.equal(data.clip_labels[rows], truth)
         start += count
-    assert parts.ORACLES.keys() == ORACLES.keys()
+    assert parts.ORACLES.keys() == ORACLES.keys() - {None}
 
 
 def test_clips_in_which_a_class_is_alone_are_counted(corpus, data):

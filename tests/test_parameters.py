@@ -76,10 +76,7 @@ def test_a_notebook_gets_the_keys_that_it_declares_and_none_without_a_file(demo)
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"file": FILE + "widht: 3"}, "mine/demo.yaml: widht is no parameter, width is"),
         ({"file": FILE.replace("sizes: [4]", "")}, "mine/demo.yaml: sizes is missing"),
-        ({"file": FILE.replace("1.0", "1e-3")}, "rate is the str '1e-3'.*write 1.0e-03"),
-        ({"file": FILE.replace("3", "3.0")}, "width is the float 3.0, int is wanted"),
         ({"file": FILE.replace("3", "yes")}, "width is the bool True"),
         ({"file": FILE.replace("[4]", "[4, a]")}, "sizes an item is the str 'a'"),
         ({"file": FILE.replace("[4]", "{a: 4}")}, "sizes is nested"),
@@ -104,11 +101,9 @@ def test_what_is_wrong_is_said_in_one_line_before_a_kernel_starts(demo, changes,
     one_line(told)
 
 
-def test_missing_files_are_named(demo):
+def test_a_missing_notebook_is_named(demo):
     with pytest.raises(FileNotFoundError, match=r"none.ipynb: no such notebook"):
         render.check(demo().with_name("none.ipynb"), "mine")
-    with pytest.raises(ValueError, match=r"params/yours/demo\.yaml does not exist"):
-        render.check(demo(), "yours")
 
 
 @pytest.mark.parametrize(("old", "new", "complaint"), CASES["parameters"])

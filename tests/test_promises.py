@@ -109,6 +109,20 @@ def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path,
     assert told in pages.check(results)
 
 
+@pytest.mark.parametrize("name", ["records.json", "figure_4.png", "table_2.csv"])
+def test_a_file_that_is_gone_is_named_and_not_left_out_in_silence(committed, capsys, name):
+    home, results = committed, committed.parents[1]
+    for file in ("figure_4.png", "table_2.csv"):
+        (home / file).write_text("system\n")
+    links = "[table](secost/table_2.csv) ![figure](secost/figure_4.png)"
+    home.with_suffix(".md").write_text(links)
+    (home / name).unlink()
+    told = f"{home / name} is gone, which {home.with_suffix('.md')} needs: take it from git"
+    assert pages.check(results)[0].startswith(told)
+    pages.main([])
+    assert capsys.readouterr().err.startswith(told)
+
+
 @pytest.fixture(scope="module")
 def every():
     return pages.judged(ROOT / "results")

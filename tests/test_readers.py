@@ -230,6 +230,8 @@ def test_every_malformed_line_of_a_list_is_told(tmp_path, kind, line, said):
 
 WRITTEN = {  # by other programs, with the same meaning
     "UTF-16": lambda text: text.encode("utf-16"),
+    "a byte order mark, CR LF": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+    "blank lines": lambda text: text.replace("\n", "\n\n").encode(),
     "tabs after the last": lambda text: text.replace("\n", "\t\n").encode(),
 }
 
@@ -270,8 +272,9 @@ def test_what_is_not_there_is_named(small, root, monkeypatch):
     for other in path.parent.glob(f"*{path.suffix}"):
         other.unlink()
     for call in (partial(load, small), partial(small.reader.fingerprint, small.spec)):
-        with refused(r"no .*: fetch it, see https", FileNotFoundError):
+        with refused(r"no .*: fetch it, see https", FileNotFoundError) as error:
             call()
+        assert ("_clips: -1 in" in str(error.value)) == (small.name == "desed")
     for variable in [*small.variables][::-1]:
         monkeypatch.delenv(variable)
         with pytest.raises(ValueError, match=f"{variable} is not set: give the folder"):
@@ -372,20 +375,6 @@ def contents(cache: Path) -> dict[str, bytes]:
     return {
         p.name: p.read_bytes() for p in found if p.suffix in (".npy", ".json") and p.name[0] != "."
     }
-
-
-def test_only_a_deleted_shard_is_made_again(desed_root, monkeypatch):
-    monkeypatch.setattr(corpora, "SHARD", 1)
-    split = desed_corpus()["unlabelled"]
-    before, paths = split.features(FRONT_END)[:], split.features(FRONT_END).paths
-    assert len(paths) == 6 and len(before) == len(split) == 5  # a broken file's shard is empty
-    assert np.isfinite(before).all()
-    made = contents(cache_root())
-    paths[1].unlink()
-    times = {p: p.stat().st_mtime_ns for p in paths if p.exists()}
-    np.testing.assert_array_equal(desed_corpus()["unlabelled"].features(FRONT_END)[:], before)
-    assert contents(cache_root()) == made
-    assert all(p.stat().st_mtime_ns == t for p, t in times.items()) and len(times) == 5
 
 
 def build(environment: dict, slow: bool) -> None:

@@ -46,9 +46,6 @@ def test_lists_without_enough_events_are_refused_in_one_line():
             roles(train, Counter(a=51))
 
 
-# ---- pairs
-
-
 # ---- the held-out clips
 
 

@@ -7,6 +7,7 @@ each paper in a folder of results <folder>/<paper>.md: its tables, pictures and 
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -156,13 +157,26 @@ def _origin(home: Path, records: dict) -> str:
     )
 
 
+def gaps(results: Path) -> list[str]:
+    """A line for each file that is gone of what the pages, as they stand, were made of or show."""
+    lines = []
+    for page in [results / "README.md", *sorted(results.glob("*/*.md"))]:
+        links = re.findall(r"\]\(([^)#\s:]+)", page.read_text("utf-8") if page.exists() else "")
+        files = [page.with_suffix("") / runs.RECORDS] * (page.parent != results)
+        for file in (*files, *(page.parent / link for link in links)):
+            if not file.exists():
+                what = f"{shown(file)} is gone, which {shown(page)} needs"
+                lines.append(f"{what}: take it from git, or make tables")
+    return lines
+
+
 def check(results: Path) -> list[str]:
     """A line for everything in committed results that today's code would not make.
 
-    Records of other code, executed notebooks whose source reads otherwise, pages that would be
-    written otherwise.
+    Files that are gone, records of other code, executed notebooks whose source reads otherwise,
+    pages that would be written otherwise.
     """
-    lines = []
+    lines = gaps(results)
     for path in sorted(results.glob(f"*/*/{runs.RECORDS}")):
         where, old = shown(path.parent), runs.stale(runs.read_records(path))
         lines += [f"{where}: {system} was made by older code" for system in old]
@@ -189,6 +203,8 @@ def main(arguments: list[str] | None = None) -> None:
         lines = check(results)
         print("\n".join(lines) or "every committed result was made by the committed code")
         raise SystemExit(1 if lines else 0)
+    for line in gaps(results):
+        print(line, file=sys.stderr)
     every = judged(results)
     for path, text in pages(results, every).items():
         write_whole(path, text)

@@ -411,11 +411,8 @@ def main(arguments: list[str] | None = None) -> None:
         (paper, names), notebook = every[artefact], ROOT / "notebooks" / f"{artefact}.ipynb"
         if notebook.exists() and wished(paper, names, there[paper]).keys() <= found[paper].keys():
             print(shown(notebook))
-    said = [f"{paper} is not all made: {why}" for paper, why in failed.items()]
-    for line in said[:-1]:
-        print(line, file=sys.stderr)
-    if said:
-        raise RuntimeError(said[-1])
+    if failed:
+        sys.exit("\n".join(f"{paper} is not all made: {why}" for paper, why in failed.items()))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ clips x frames x mels x 2 bytes: 267 GB of features at 10 ms hop and 64 mels, 33
 and 1.1 GB of labels (uint8, a quarter of float32's memory). Extrapolated from the processor time of
 55 ten-second stereo clips at 44.1 kHz on one busy server core, 17 s per 1,000 clips of WAV, 20 s of
 FLAC, 33 s of Ogg: 10, 11 and 19 hours of one core at 10 ms hop, divided by the cores as long as the
-disk keeps up (WAV: 3.7 TB to read). On synthetic lists of that size, reading them and drawing the
-splits takes some 45 s and 3 GB of memory at its peak, in every process; looking through the folder
-comes on top.
+disk keeps up (WAV: 3.7 TB to read). Extrapolated from synthetic lists of an eighth of that size,
+reading them and drawing the splits takes some 45 s and 2.7 GB of memory at its peak, the labels
+among them, in every process; looking through the folder comes on top.
 
 A spec has ``validation`` (25000), ``train``, ``test`` and ``front_end``, see
 `recordings.Reader.load`. ``python -m wsaed.corpora audioset --front-end secost`` makes it all ahead
@@ -32,12 +32,11 @@ Notebook: start_here.ipynb.
 """
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from wsaed.corpora import Event, recordings
+from wsaed.corpora import recordings
 from wsaed.corpora.recordings import Clip, Listing, Reader
 from wsaed.files import table
 
@@ -90,10 +89,11 @@ def read_classes(path: Path) -> dict[str, str]:
 def read_segments(path: Path, names: dict[str, str], there: dict, first: int) -> list[Clip]:
     """One of the segment lists: '#' lines, then ``YTID, start, end, "mid,mid"``.
 
-    names: of MIDs; there: {YTID: (recording, content)}; first: number of the first segment. Raises
-    ValueError, with file and line, at a malformed line and at a MID without a name.
+    names: of MIDs; there: {YTID: (recording, content)}, from which they are taken: two million
+    take room; first: number of the first segment. Raises ValueError, with file and line, at a
+    malformed line and at a MID without a name.
     """
-    root, clips, known = path.parent, [], {}  # many segments have the same labels
+    root, clips, known = path.parent, [], {}  # many have the same labels, most the same length
     for where, (ytid, onset, offset, mids) in recordings.fields(path, *_SEGMENT):
         start, end = float(onset), float(offset)
         if not 0 < end - start <= recordings.SECONDS + recordings.OVER:
@@ -105,21 +105,22 @@ def read_segments(path: Path, names: dict[str, str], there: dict, first: int) ->
                 both = f"both must be of one release, see {PUBLISHED.splitlines()[0]}"
                 raise ValueError(f"{where}: label {unknown[0]!r} is not in {CLASSES}: {both}")
             known[mids] = tuple(names[mid] for mid in mids.split(","))
-        (file, content), one = there.get(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
-        of = root, file, content, one, file, end - start, None, known[mids]
+        (file, content), one = there.pop(ytid, (None, 0)), f"{ytid}_{round(1000 * start)}"
+        seconds = known.setdefault(end - start, end - start)
+        of = root, file, content, one, file, seconds, None, known[mids]
         clips.append(Clip(*of, first + len(clips)))
     return clips
 
 
-def read_strong(path: Path, names: dict[str, str]) -> tuple[dict[str, list[Event]], list[str]]:
-    """(events by segment id, a note on those left out) of a strong list; malformed: ValueError.
+def read_strong(path: Path, names: dict[str, str], of=None) -> tuple[dict, list[str]]:
+    """({segment id: its events}, a note on those left out) of a strong list; malformed: ValueError.
 
-    ``names`` gives the display name of a MID. The strong lists have labels outside the 527; a
-    segment with none but these has an empty list.
+    ``names`` gives the display name of a MID; of: the segments that are kept, None: all. The strong
+    lists have labels outside the 527; a segment with none but these has an empty list.
     """
     events, left_out = {}, 0
     for where, (segment, onset, offset, mid) in recordings.fields(path, *_EVENT):
-        mine = events.setdefault(segment, [])
+        mine = events.setdefault(segment, []) if of is None or segment in of else []
         if mid:
             one = recordings.event(where, mid, onset, offset, (mid,))
             left_out += mid not in names
@@ -135,14 +136,15 @@ def listed(sizes: dict[str, int]) -> Listing:
     for path in paths[: len(LISTS)]:
         first_test = len(clips)  # in the last list
         clips += read_segments(path, names, there, first_test)
-    twice = [x for x, n in Counter(clip.id[:11] for clip in clips).items() if n > 1]
-    if twice:
+    ids = np.sort(np.fromiter((clip.id[:11].encode() for clip in clips), "S11", len(clips)))
+    twice = ids[1:][ids[1:] == ids[:-1]]
+    if len(twice):
         every = f"{', '.join(LISTS)} of {classes.parent}"
-        raise ValueError(f"YTID {twice[0]} is listed twice in {every}: keep one")
+        raise ValueError(f"YTID {twice[0].decode()} is listed twice in {every}: keep one")
     drawn = draw(clips, first_test, sizes.get("validation"))
     for split, path in ((x, classes.parent / name) for x, name in STRONG.items()):
         if path.is_file():
-            strong, note = read_strong(path, names)
+            strong, note = read_strong(path, names, {clip.id for clip in drawn[split]})
             drawn[split] = [clip._replace(events=strong.get(clip.id)) for clip in drawn[split]]
             notes += note
     where = dict.fromkeys(drawn, f"{WHERE} of {classes.parent}")
@@ -157,11 +159,9 @@ def draw(clips: list[Clip], first_test: int, validation: int | None) -> dict[str
     """
     pool = np.random.default_rng([SEED, 0]).permutation(first_test)
     test = first_test + np.random.default_rng([SEED, 1]).permutation(len(clips) - first_test)
-    there = [i for i in pool if clips[i].file]
-    held = []
-    if there and validation is not None:
-        out = hold_out([clips[i].labels for i in there], validation)
-        held = [i for i, mine in zip(there, out, strict=True) if mine]
+    there, held = pool[[clips[i].file is not None for i in pool]], []
+    if len(there) and validation is not None:
+        held = there[hold_out([clips[i].labels for i in there], validation)]
     rows = {"train": pool[~np.isin(pool, held)], "validation": held, "test": test}
     return {split: [clips[i] for i in mine] for split, mine in rows.items()}
 
@@ -187,7 +187,7 @@ def hold_out(labels: list, count: int) -> np.ndarray:
 def _one_of_each(labels: list, clips: np.ndarray) -> list[int]:
     """The first of ``clips`` that has a class, for all classes."""
     seen, first = set(), []
-    for i in clips.tolist():
+    for i in clips:
         if not seen.issuperset(labels[i]):
             seen.update(labels[i])
             first.append(i)

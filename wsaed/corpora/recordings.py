@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
+import soundfile
 import torch
 
 from wsaed import audio, corpora, progress
@@ -38,6 +39,8 @@ _ALONE = rf"[^\t,;]+\.(?i:{SUFFIXES})|(?!.*\.(?i:{SUFFIXES}))[^\s,;]+"
 NAME = rf"(?=[^\t]+\t+[^\t]|(?:{_ALONE})\t*$)([^\t,]+)"
 SECONDS, OVER = 10.0, 1.0  # of a clip; that published events go on after theirs
 ROUNDING = 1e-3  # s that an event may seem to go on after its clip
+# An MP3's first frame where it counts the others; without it a length is a guess from the size
+COUNTED = re.compile(rb"\xff[\xe2-\xff]..\0{9,34}(?:Xing|Info)\0{3}[\1\3\7\17]", re.S)
 
 
 class Clip(NamedTuple):
@@ -186,15 +189,15 @@ class Reader:
         if not kept:
             root = clips[0].root
             raise ValueError(f"{root}: no recording of {name} can be decoded: fetch them again")
-        names, events, groups = zip(*((x.name, x.events, x.group) for x in kept), strict=True)
-        events, tags = None if events.count(None) == len(kept) else [*events], None
+        names, events, groups = ([getattr(x, y) for x in kept] for y in ("name", "events", "group"))
+        events, tags = None if events.count(None) == len(kept) else events, None
         if kept[0].labels is not None:
             tags = clip_labels((clip.labels for clip in kept), listing.labels, self.dtype)
         if None in groups:
             groups = [int(digest_of(clip.id)[:12], 16) for clip in kept]
         clean, made = tags if self.exact else None, partial(features, self.name, blocks)
         of = np.array(groups), made, partial(waveform, kept), RATE
-        return Split(name, [*names], events, tags, clean, *of)
+        return Split(name, names, events, tags, clean, *of)
 
     def _told(self, splits: dict[str, list[Clip]], wrong: dict[str, tuple]) -> tuple[str, str]:
         """(for ``about``: what is missing, broken or short, listed in a file; ``left_out``)."""
@@ -259,7 +262,8 @@ def _decoded(reader: str, block: list[Clip], front_end: FrontEnd | None) -> list
         path = clip.root / clip.file
         try:
             samples, rate = audio.read(path)
-            if len(samples) < 0.95 * clip.seconds * rate:
+            promised = min(_promised(path), clip.seconds) - 0.05  # two frames of an MP3
+            if len(samples) < max(0.95 * clip.seconds, promised) * rate:
                 detail = f"{len(samples) / rate:.2f} s of {clip.seconds:g} s, used"
                 wrong[clip.id] = "short", clip.file, detail
         except ValueError as error:
@@ -270,12 +274,19 @@ def _decoded(reader: str, block: list[Clip], front_end: FrontEnd | None) -> list
             rows.append(log_mel(_heard(clip, samples, front_end.rate), front_end))
     (checked,) = _files(reader, block)
     before = json.loads(checked.read_text(encoding="utf-8")) if checked.exists() else wrong
-    if {(clip, what[0]) for clip, what in before.items()} != {(c, w[0]) for c, w in wrong.items()}:
+    if any(_lost(clip, before) != _lost(clip, wrong) for clip in block):
         raise ValueError(f"{block[0].root}: recordings changed since their check: call again")
     if front_end is None:
         return [json.dumps(wrong)]
     shape = -1, front_end.frames, front_end.mels
     return [json.dumps(wrong), np.array(rows, np.float16).reshape(shape)]
+
+
+def _promised(path: Path) -> float:
+    """The seconds that an MP3 says it holds: its end may be cut off by less than `audio` tells."""
+    with open(path, "rb") as file:
+        counted = COUNTED.search(file.read(1 << 16))
+    return soundfile.info(os.fsencode(path)).duration if counted else 0.0
 
 
 def _heard(clip: Clip, samples: np.ndarray, rate: int) -> np.ndarray:
