@@ -98,6 +98,7 @@ quoted = '$(subst ','\'',$(1))'
 absolute = $(shell p=$$(printf '%s' $(call quoted,$(1)) | sed "s|^~|$$HOME|"); \
   [ -z "$${p%%/*}" ] || p=$(call quoted,$(CURDIR))/$$p; \
   if [ -d "$$p" ]; then cd "$$p" && pwd; else printf '%s' "$$p"; fi)
+REAL ?= ../shared/data
 $(foreach v,BANK DESED AUDIOSET URBAN_SED PANNS CACHE REAL,$(if $(value $v),$(eval \
   override $v := $$(call absolute,$$(value $v)))$(eval export $v)))
 $(foreach v,BANK DESED AUDIOSET URBAN_SED,$(if $($(v)),$(if $(shell [ -d $(call quoted,$($(v))) ] && echo yes),,\
