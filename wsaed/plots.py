@@ -3,6 +3,8 @@
 And a network, drawn from the live one. Notebooks: every method's.
 """
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -61,7 +63,7 @@ def panels(axes, df, rows, columns, printed=None, against=None, relative=False, 
         dots(ax, y - shift, found, "measured", fmt="o", horizontal=True)
         if known:
             diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
-        ax.set_xlabel(title)
+        ax.set_xlabel(fill(title, 20))
     axes[0].set_yticks(y, rows.values())
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
 
@@ -73,6 +75,7 @@ def curves(axes, df, rows: dict[str, str]) -> None:
     and a dot where each was best, whose weights are scored. Every further one, in the order of
     ``rows``: the norm of the gradient of each of a system's loss terms, the mean over replicates.
     """
+    rows = {row: fill(name, 34) for row, name in rows.items()}
     for k, (row, name) in enumerate(rows.items()):
         found = np.array([c["validation"] for c in df.loc[row, "curves"]])
         epochs = np.arange(1, found.shape[1] + 1)
