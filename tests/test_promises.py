@@ -89,6 +89,8 @@ def test_a_page_marks_what_older_code_made_and_what_is_not_made(committed, monke
 
 def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path, monkeypatch):
     home, page, results = committed, committed.with_suffix(".md"), committed.parents[1]
+    (results / "evidence").mkdir()
+    (results / "evidence" / "claims.png").touch()  # drawn where evidence is
     pages.main([])
     assert pages.check(results) == []
     page.write_text(page.read_text().replace("replicates", "replicate"))
