@@ -89,7 +89,8 @@ def curves(axes, df, rows: dict[str, str]) -> None:
         for term in (term for term in every[0] if term.endswith("'")):
             slopes = np.mean([c[term] for c in every], axis=0)
             if slopes.any():  # a teacher's own terms do not move a student's trunk
-                ax.plot(np.arange(1, len(slopes) + 1), slopes, label=term.removesuffix("'"))
+                seen = np.where(slopes > 0, slopes, np.nan)  # no clip of that kind in the batch
+                ax.plot(np.arange(1, len(slopes) + 1), seen, label=term.removesuffix("'"))
         ax.set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
         told = dict(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9, ncols=2)
         ax.legend(title=name, **told)
