@@ -161,7 +161,9 @@ def gaps(results: Path) -> list[str]:
     """A line for each file of results that is gone, and that the pages are made of or show."""
     lines = []
     for page in [results / "README.md", *sorted(results.glob("*/*.md"))]:
-        links = re.findall(r"\]\((?!\.\.)([^)#\s:]+)", page.read_text("utf-8") if page.exists() else "")
+        links = re.findall(
+            r"\]\((?!\.\.)([^)#\s:]+)", page.read_text("utf-8") if page.exists() else ""
+        )
         files = [page.with_suffix("") / runs.RECORDS] * (page.parent != results)
         for file in (*files, *(page.parent / link for link in links)):
             if not file.exists():
