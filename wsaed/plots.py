@@ -74,6 +74,7 @@ def curves(axes, df, rows: dict[str, str]) -> None:
     The first of ``axes``: each system's validation score, replicates faint, their mean over them,
     and a dot where each was best, whose weights are scored. Every further one, in the order of
     ``rows``: the norm of the gradient of each of a system's loss terms, the mean over replicates.
+    What is left of ``axes`` is removed.
     """
     rows = {row: fill(name, 34) for row, name in rows.items()}
     for k, (row, name) in enumerate(rows.items()):
@@ -83,7 +84,8 @@ def curves(axes, df, rows: dict[str, str]) -> None:
         axes[0].plot(epochs, found.mean(0), color=f"C{k}", label=name)
         axes[0].plot(df.loc[row, "best_epoch"], found.max(1), "o", color=f"C{k}", ms=4)
     axes[0].set(xlabel="epoch", ylabel="validation score")
-    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
+    above = dict(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
+    axes[0].legend(**above)
     for ax, (row, name) in zip(axes[1:], rows.items(), strict=False):
         every = list(df.loc[row, "curves"])
         for term in (term for term in every[0] if term.endswith("'")):
@@ -92,8 +94,9 @@ def curves(axes, df, rows: dict[str, str]) -> None:
                 seen = np.where(slopes > 0, slopes, np.nan)  # no clip of that kind in the batch
                 ax.plot(np.arange(1, len(slopes) + 1), seen, label=term.removesuffix("'"))
         ax.set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
-        told = dict(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9, ncols=2)
-        ax.legend(title=name, **told)
+        ax.legend(title=name, ncols=2, **above)
+    for ax in axes[1 + len(rows) :]:
+        ax.remove()
 
 
 def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: dict) -> None:
