@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -74,6 +75,17 @@ def test_long_recordings_are_read_and_resampled_in_parts(tmp_path, monkeypatch, 
     found, _ = audio.read(tmp_path / "long.wav", 16_000)
     np.testing.assert_allclose(found, whole, atol=1e-6, strict=True)
     assert max(longest) <= 62 * rate
+
+
+def test_an_hour_fits_in_memory(tmp_path):
+    """Beside the mono waveform and its blocks (two at a time), little more: 1.7 GB at 48 kHz."""
+    rate, seconds = 48_000, 300
+    soundfile.write(tmp_path / "long.wav", np.zeros((rate * seconds, 2), np.int16), rate)
+    tracemalloc.start()
+    audio.read(tmp_path / "long.wav", 16_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * 4 * rate * seconds
 
 
 def test_a_player_keeps_loudness_and_cuts_length():

@@ -148,6 +148,20 @@ def test_a_paper_that_fails_takes_no_other_with_it_and_the_report_is_written(tre
     assert code != 0 and len(calls) == 1, "what was interrupted went on"
 
 
+def test_what_is_interrupted_while_it_renders_goes_no_further(tree):
+    (tree / "wsaed/render.py").write_text("import sys\nsys.exit(130)\n")
+    code, _, calls = make(tree, "tables", "PROFILE=smoke")
+    assert code != 0 and [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render"]
+
+
+def test_a_kernel_that_is_killed_is_told_and_the_others_are_made(tree):
+    path = tree / "notebooks/secost/table_1.ipynb"
+    path.write_text(notebook("import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"))
+    code, said, _ = make(tree, "tables", "PROFILE=smoke")
+    assert code != 0 and rendered(said) == ["table_2"]
+    assert said.count("table_1.ipynb failed: its kernel was killed; was there memory? (kept") == 1
+
+
 def test_two_at_once_end_well_and_run_each_notebook_once(tree):
     (tree / "results/smoke/secost").mkdir(parents=True)  # as wsaed.runs does
     call = [sys.executable, "-m", "wsaed.render", "--profile", "smoke"]

@@ -3,6 +3,7 @@
 That they run is nbval's part (``make test``).
 """
 
+import ast
 import copy
 import os
 import re
@@ -11,12 +12,14 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import CASES, ROOT
 
 from wsaed import code as codes
 from wsaed import files, render
+from wsaed.joint import systems as joint
 
 PATTERNS = ("*.ipynb", "*/method*.ipynb", "workshop/*.ipynb")
 COMPARED = [path for pattern in PATTERNS for path in sorted((ROOT / "notebooks").glob(pattern))]
@@ -65,6 +68,30 @@ def test_every_notebook_can_be_read_and_set_and_names_no_machine(path):
     assert not {"papermill", "widgets"} & set(notebook.metadata)
     assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags"}
     assert not re.search(r"/(home|root|Users|tmp)/", path.read_text())
+
+
+@each
+def test_figures_show_the_names_of_classes_as_they_are(path):
+    """By `report.drawn`: in a title or at an axis a dollar would begin a formula."""
+    shows = {"set", "set_title", "set_xticks", "set_yticks", "suptitle", "text", "legend"}
+    for cell in code(render.read(path)):
+        calls = (n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call))
+        for call in calls:
+            if getattr(call.func, "attr", "") in shows:
+                seen = re.sub(r"drawn\(.+?\]|drawn, [\w.]+|len\(.+?\)", "", ast.unparse(call))
+                assert not re.search(r"\bnamed\b|\blabels(\[|, )", seen), seen
+
+
+def test_a_class_called_overall_takes_no_number_of_the_paper_s():
+    """By the notebook's own statements: only the row of the mean does."""
+    cells = code(render.read(ROOT / "notebooks/joint_at_aed/table_2.ipynb"))
+    statements = [s for cell in cells for s in ast.parse(cell.source).body]
+    wanted = [s for s in statements if re.match(r"table_2 = |def published", ast.unparse(s))]
+    known = {"np": np, "printed": joint.PUBLISHED["table_2"]}
+    exec(compile(ast.Module(wanted, []), "table_2.ipynb", "exec"), known)
+    published = known["published"]
+    assert np.isnan(published("Overall", 0)).all() and len(wanted) == 2
+    assert published(None, 0) == (0.471, 0.498, 0.027) and published("Dog", 0)[0] > 0
 
 
 @each_table

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -231,6 +232,7 @@ def test_every_malformed_line_of_a_list_is_told(tmp_path, kind, line, said):
 WRITTEN = {  # by other programs, with the same meaning
     "UTF-16": lambda text: text.encode("utf-16"),
     "a byte order mark, CR LF": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+    "CR alone": lambda text: text.replace("\n", "\r").encode(),
     "blank lines": lambda text: text.replace("\n", "\n\n").encode(),
     "tabs after the last": lambda text: text.replace("\n", "\t\n").encode(),
 }
@@ -435,9 +437,30 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
 
 
 def test_the_module_runs(desed_root):
-    """As a user types it; errors are one line and exit 1."""
-    (desed_root / "desed/metadata/train/weak.tsv").write_text("a.wav\tDogs\n")
+    """As a user types it, in a plain locale too; errors are one line and exit 1."""
+    (desed_root / "desed/metadata/train/weak.tsv").write_text("a.wav\t狗\n", encoding="utf-8")
     call = [sys.executable, "-m", "wsaed.corpora", "desed"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    plain = os.environ | {"LANG": "C", "LC_ALL": "C"}
+    done = subprocess.run(call, cwd=ROOT, env=plain, capture_output=True, encoding="utf-8")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "weak.tsv:1: label 'Dogs' is none of Alarm" in done.stderr
+    assert "weak.tsv:1: label '狗' is none of Alarm" in done.stderr
+
+
+def test_an_interrupt_of_all_processes_says_nothing(desed_root, monkeypatch):
+    """Each recording takes a second here, in the workers too."""
+    (desed_root / "sitecustomize.py").write_text(
+        "import time, soundfile\n"
+        "read = soundfile.SoundFile.read\n"
+        "soundfile.SoundFile.read = lambda *a, **k: [time.sleep(1), read(*a, **k)][1]\n"
+    )
+    monkeypatch.setattr(corpora, "SHARD", 1)
+    slow = "from wsaed import corpora, files; from wsaed.corpora import __main__ as command; "
+    slow += "corpora.SHARD = 1; files.one_line(lambda: command.main(['desed']))"
+    environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    process = subprocess.Popen([sys.executable, "-c", slow], env=environment, **pipes)
+    while process.poll() is None and not contents(cache_root()):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=120)[1] == b"" and process.returncode == 130
+    assert 0 < len(contents(cache_root())) < 17

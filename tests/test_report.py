@@ -91,6 +91,10 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     assert made["this run: F1"].tolist()[2] == "" and made["replicates"].tolist() == [3, 3, 3]
     assert made["gain from more training"].tolist() == ["+0.004", "", ""]
     assert made["core-minutes a run"].tolist() == ["2.0"] * 3
+    lone = {key: record for key, record in known.items() if key[1] == 0}
+    runs.write_records(home.with_name("lone") / "records.json", lone)
+    df.attrs["evidence"] = str(home.with_name("lone"))  # no spread
+    assert "as expected" not in report.table(df, names, {"f1_esp": "F1"})
     gains = report.recorded(tmp_path, "secost").attrs["gains"]
     assert gains["gl"] == 0.004 and np.isnan(gains["pts"])
 

@@ -155,6 +155,9 @@ def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
     real = runs.code.digest
     monkeypatch.setattr(runs.code, "digest", lambda roots: real(roots) + "x")
     assert runs.key(base, 0) not in keys and runs.key(student, 0) not in keys
+    monkeypatch.setattr(runs.code, "digest", real)
+    monkeypatch.setattr(runs, "_fingerprint", lambda corpus: "another recording")
+    assert runs.key(base, 0) not in keys and runs.key(student, 0) not in keys
 
 
 def test_a_failing_run_is_one_line_that_names_it_and_all_others_are_trained(cache):

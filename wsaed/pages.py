@@ -46,8 +46,8 @@ def pages(results: Path, every: dict[str, dict]) -> dict[Path, str]:
 
 def index(results: Path, every: dict[str, dict]) -> str:
     """One screen: the verdicts of the evidence, and where everything else stands."""
-    rows, others = [], []
-    for paper, (df, found) in every.get("evidence", {}).items():
+    rows, others, evidence = [], [], every.get("evidence", {})
+    for paper, (df, found) in evidence.items():
         link, why = f"evidence/{paper}.md", reasons(paper, df)
         rows.append((f"[{_title(paper)}]({link})", "", f"in {claims.PAPERS[paper]['units']}"))
         left = [c.name for c in found if c.verdict == rules.UNTESTABLE]
@@ -65,7 +65,9 @@ def index(results: Path, every: dict[str, dict]) -> str:
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
     text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
-    return text.format(verdicts=verdicts, pages=table)
+    shown = "![effects of the claims with a verdict](evidence/claims.png)"
+    shown *= bool({c.verdict for _, found in evidence.values() for c in found} & {*picture.STYLES})
+    return text.format(picture=shown, verdicts=verdicts, pages=table)
 
 
 def told(home: Path, df: pd.DataFrame, found: list[rules.Claim]) -> str:

@@ -28,6 +28,7 @@ from wsaed import code, parameters
 from wsaed.files import ROOT, first_line, folder_of, one_line, shown, write_whole
 
 BUILD = ROOT / ".build"
+DEAD = 138  # papermill's exit status where a kernel died
 INLINE = "module://matplotlib_inline.backend_inline"
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -167,7 +168,8 @@ def render(path: Path, values: dict, target: Path, where: str) -> None:
         os.replace(partial, failed)
         outputs = (output for cell in read(failed).cells for output in cell.get("outputs", []))
         raised = (f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error")
-        reason = next(raised, f"papermill ended with {status}").splitlines()[0]
+        dead = "its kernel was killed; was there memory?" if status == DEAD else ""
+        reason = next(raised, dead or f"papermill ended with {status}").splitlines()[0]
         said = f"{shown(path)} failed: {reason}"
         raise RuntimeError(f"{said} (kept: {shown(failed)}; log: {shown(log)})")
     write_whole(target, text(clean(read(partial))))

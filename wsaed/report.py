@@ -132,13 +132,13 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
 
     printed: column -> {row: the paper's value, a text, or [mean, standard deviation]}, which stands
     before ours. A replicate of the evidence stands beside the evidence itself, whose replicates
-    are counted, and "as expected" says whether it lies within their spread. Columns that no row
-    fills are left out.
+    are counted, and "as expected" says whether it lies within their spread, where two or more have
+    one. Columns that no row fills are left out.
     """
     known, found = evidence(df), []
     ours, counted = ("", df) if known is None else ("this run: ", known)
     for row, name in rows.items():
-        cells, system, outside = {"system": name}, row.partition("@")[0], []
+        cells, system, near = {"system": name}, row.partition("@")[0], {}
         for column, head in columns.items():
             if column in (printed or {}):
                 value = printed[column].get(row, "")
@@ -146,10 +146,11 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
                 cells[f"paper: {head}"] = " ± ".join(f"{v:.3f}" for v in numbers) or value
             if known is not None:
                 cells[f"evidence: {head}"] = score(known, row, column)
-                outside += [head] if (within(known, df, row, column) is False) else []
+                near[head] = within(known, df, row, column)
             cells[f"{ours}{head}"] = score(df, row, column)
-        if known is not None and system in df.index:
-            cells["as expected"] = f"not {', '.join(outside)}" if outside else "yes"
+        if system in df.index and {*near.values()} - {None}:
+            outside = ", ".join(head for head, inside in near.items() if inside is False)
+            cells["as expected"] = f"not {outside}" if outside else "yes"
         gain, minutes = (counted.attrs.get(a, {}).get(system) for a in ("gains", "minutes"))
         cells["gain from more training"] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
         cells[MINUTES] = "" if minutes is None else f"{minutes:.1f}"

@@ -22,7 +22,7 @@ def effects(found: dict[str, list[Claim]]):
     decided = {title: [c for c in mine if c.verdict in STYLES] for title, mine in found.items()}
     decided = {k: v for k, v in decided.items() if v} or {"no claim has a verdict yet": []}
     heights = [len(mine) + 1 for mine in decided.values()]
-    shape = dict(figsize=(13, 1 + 0.46 * sum(heights)), height_ratios=heights)
+    shape = dict(figsize=(10, 1 + 0.56 * sum(heights)), height_ratios=heights)
     fig, axes = plt.subplots(len(heights), 1, squeeze=False, layout="constrained", **shape)
     for ax, (title, mine) in zip(axes[:, 0], decided.items(), strict=True):
         parts, rows = [decisive(c) for c in mine], range(len(mine))
@@ -32,7 +32,7 @@ def effects(found: dict[str, list[Claim]]):
             ax.errorbar(part.estimate, y, xerr=halves, color=color, fmt=marker, ms=8, capsize=3)
         ax.axvline(0, color="0.3", lw=1)
         ax.set_title(title, loc="left", weight="bold")
-        ax.set_yticks(rows, [fill(f"{c.name}  {c.text}", 76) for c in mine])
+        ax.set_yticks(rows, [fill(f"{c.name}  {c.text}", 48) for c in mine])
         ax.set_ylim(max(len(mine), 1) - 0.5, -0.5)
         numbers = ax.secondary_yaxis("right")
         numbers.set_yticks(rows, [part.size() for part in parts])
