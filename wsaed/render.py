@@ -200,7 +200,8 @@ def renew(path: Path, values: dict, target: Path) -> str:
         except (ValueError, OSError, RuntimeError) as error:
             return first_line(error)
         write_whole(kept, state(path, values, target))
-    print(f"{shown(target)} ({time.monotonic() - began:.0f} s)", flush=True)
+    # the line and its end in one, since notebooks that end together print at once
+    print(f"{shown(target)} ({time.monotonic() - began:.0f} s)\n", end="", flush=True)
     return ""
 
 
