@@ -19,6 +19,7 @@ import pytest
 import soundfile
 from conftest import ROOT, one_line, refused
 from recorded import NAME, SMALL, edit, lay, originals  # noqa: F401 - a fixture
+from test_runs import until
 
 from wsaed import audio, corpora, files, runs
 from wsaed.corpora import __main__ as command
@@ -446,21 +447,19 @@ def test_the_module_runs(desed_root):
     assert "weak.tsv:1: label '狗' is none of Alarm" in done.stderr
 
 
-def test_an_interrupt_of_all_processes_says_nothing(desed_root, monkeypatch):
+def test_an_interrupt_of_all_processes_says_nothing(desed_root):
     """Each recording takes a second here, in the workers too."""
     (desed_root / "sitecustomize.py").write_text(
         "import time, soundfile\n"
         "read = soundfile.SoundFile.read\n"
         "soundfile.SoundFile.read = lambda *a, **k: [time.sleep(1), read(*a, **k)][1]\n"
     )
-    monkeypatch.setattr(corpora, "SHARD", 1)
     slow = "from wsaed import corpora, files; from wsaed.corpora import __main__ as command; "
     slow += "corpora.SHARD = 1; files.one_line(lambda: command.main(['desed']))"
     environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-c", slow], env=environment, **pipes)
-    while process.poll() is None and not contents(cache_root()):
-        time.sleep(0.05)
+    until(lambda: process.poll() is not None or contents(cache_root()))
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=120)[1] == b"" and process.returncode == 130
     assert 0 < len(contents(cache_root())) < 17

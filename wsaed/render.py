@@ -168,8 +168,9 @@ def render(path: Path, values: dict, target: Path, where: str) -> None:
         os.replace(partial, failed)
         outputs = (output for cell in read(failed).cells for output in cell.get("outputs", []))
         raised = (f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error")
-        dead = "its kernel was killed; was there memory?" if status == DEAD else ""
-        reason = next(raised, dead or f"papermill ended with {status}").splitlines()[0]
+        killed = "its kernel was killed; was there memory?"
+        ended = killed if status == DEAD else f"papermill ended with {status}"
+        reason = next(raised, ended).splitlines()[0]
         said = f"{shown(path)} failed: {reason}"
         raise RuntimeError(f"{said} (kept: {shown(failed)}; log: {shown(log)})")
     write_whole(target, text(clean(read(partial))))
