@@ -99,13 +99,15 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     assert gains["gl"] == 0.004 and np.isnan(gains["pts"])
 
 
-def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path):
+def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path, monkeypatch):
     p = dict(paper="secost", artefact="table_2", profile="smoke", saved=tmp_path, replicates=2)
     p |= dict(corpus="soundscapes", train_clips=8, test_clips=0)
     report.style()
     made = pd.DataFrame({"a|b": ["x", ""], "f": [0.12345, np.nan]})
-    kept = []
+    made = made.assign(**{f"n{k}": k for k in range(report.SCREEN)})
+    kept, seen = [], []
     for _ in range(2):
+        monkeypatch.setattr(report, "display", lambda part: seen.append(part.to_html()))
         report.save_table(made, p, "gap", about="About it.")
         fig, ax = plt.subplots()
         plots.panels([ax], df, {"gl": "GL", "pts": "PTS"}, {"f1_esp": "F1"}, {"f1_esp": {"gl": 1}})
@@ -113,6 +115,8 @@ def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path):
         kept.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
         plt.close(fig)
     assert kept[0] == kept[1]
+    assert len(seen) == 4 and all("a|b" in part for part in seen)  # twice, in two parts
+    assert "<td>0.123</td>" in seen[0] and "NaN" not in seen[0]
     assert {"table_2_gap.csv", "table_2_gap.md", "table_2.png", "table_2.svg"} == kept[0].keys()
     text = kept[0]["table_2_gap.md"].decode()
     assert "a\\|b" in text and "0.123" in text and "8 train, all test clips" in text

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import display
 from matplotlib import font_manager
 from scipy import stats
 
@@ -25,6 +26,7 @@ from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
 
 WIDTH, MINUTES = 6, "core-minutes a run"  # columns that a page has room for; what they end with
+SCREEN = 9  # columns of a table beside its first one that a screen has room for
 
 
 def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
@@ -212,17 +214,20 @@ def caption(p: dict) -> str:
     return " ".join(filter(None, said))
 
 
-def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = True):
-    """Write <artefact><_part>.csv and, of its first columns, .md; give it back for display.
+def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = True) -> None:
+    """Write <artefact><_part>.csv and, of its first columns, .md; display it.
 
     about: what its columns are, before the `caption`, which a table of other data goes without.
+    A table wider than a screen is displayed in parts, each beginning with its first column.
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     below = f"{about} {caption(p)}".strip() if setting else about
     few = [c for k, c in enumerate(df) if k < WIDTH or c in ("as expected", MINUTES)]
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
     write_whole(path.with_suffix(".md"), f"{markdown(df[few])}\n\n{below}\n")
-    return df
+    seen = df.astype(object).where(df.notna(), "")
+    for k in range(1, len(seen.columns), SCREEN):
+        display(seen.iloc[:, [0, *range(k, min(k + SCREEN, len(seen.columns)))]])
 
 
 def save_figure(fig, p: dict, part: str = "") -> None:
@@ -302,7 +307,7 @@ def _has(font, char: str) -> bool:
 def style() -> None:
     """The house style of every figure and table."""
     pd.set_option("display.max_colwidth", None, "display.max_rows", None)
-    pd.set_option("display.html.use_mathjax", False)
+    pd.set_option("display.html.use_mathjax", False, "display.float_format", "{:.3f}".format)
     settings = {"figure.dpi": 110, "savefig.bbox": "tight", "svg.hashsalt": "wsaed"}
     settings |= {"axes.spines.top": False, "axes.spines.right": False}
     settings |= {"axes.titlesize": "medium", "legend.frameon": False}
