@@ -67,7 +67,8 @@ def index(results: Path, every: dict[str, dict]) -> str:
     text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
     shown = "![effects of the claims with a verdict](evidence/claims.png)"
     shown *= bool({c.verdict for _, found in evidence.values() for c in found} & {*picture.STYLES})
-    return text.format(picture=shown, verdicts=verdicts, pages=table)
+    text = text.format(picture=shown, verdicts=verdicts, pages=table)
+    return text.replace("\n\n\n\n", "\n\n")  # of no picture
 
 
 def told(home: Path, df: pd.DataFrame, found: list[rules.Claim]) -> str:

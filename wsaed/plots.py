@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 
 from wsaed import nets, report
@@ -64,7 +65,7 @@ def panels(axes, df, rows, columns, printed=None, against=None, relative=False, 
         if known:
             diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
         ax.set_xlabel(fill(title, 20))
-    axes[0].set_yticks(y, rows.values())
+    axes[0].set_yticks(y, [fill(name, 34) for name in rows.values()])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
 
 
@@ -83,18 +84,22 @@ def curves(axes, df, rows: dict[str, str]) -> None:
         axes[0].plot(epochs, found.T, color=f"C{k}", alpha=0.3, lw=1)
         axes[0].plot(epochs, found.mean(0), color=f"C{k}", label=name)
         axes[0].plot(df.loc[row, "best_epoch"], found.max(1), "o", color=f"C{k}", ms=4)
-    axes[0].set(xlabel="epoch", ylabel="validation score")
+    axes[0].set(ylabel="validation score")
     above = dict(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
     axes[0].legend(**above)
     for ax, (row, name) in zip(axes[1:], rows.items(), strict=False):
         every = list(df.loc[row, "curves"])
+        ax.set_prop_cycle(color=sns.color_palette("Dark2"))  # of terms, where systems have others
         for term in (term for term in every[0] if term.endswith("'")):
             slopes = np.mean([c[term] for c in every], axis=0)
             if slopes.any():  # a teacher's own terms do not move a student's trunk
                 seen = np.where(slopes > 0, slopes, np.nan)  # no clip of that kind in the batch
                 ax.plot(np.arange(1, len(slopes) + 1), seen, label=term.removesuffix("'"))
-        ax.set(xlabel="epoch", ylabel="norm of the gradient", yscale="log")
+        ax.set(ylabel="norm of the gradient", yscale="log")
         ax.legend(title=name, ncols=2, **above)
+    for ax in axes[: 1 + len(rows)]:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes[1 + len(rows) :]:
         ax.remove()
 
@@ -105,7 +110,7 @@ def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: di
     x: log-mel (clips, frames, mels), or a tuple of all that the net takes, sent through it once.
     trunk: name -> a module or several in a row, by default the net's children; each of
     ``branches`` begins where it ends. What comes out is channels × steps × mel bins, as far as
-    there are such; the more steps, the darker. A part that the net does not call has no size.
+    there are such; the more steps, the darker. What the net does not call has no size: white.
     """
     x, trained = x if isinstance(x, tuple) else (x,), net.training
     sizes, hooks, boxes = {"log-mel": (1, *x[0].shape[1:])}, [], []
@@ -132,7 +137,8 @@ def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: di
         size = sizes.get(name, (0,))
         steps = np.log([*size, 1][1]) / np.log(x[0].shape[1])
         said = name, "×".join(map(str, size)) if any(size) else "", f"{count:,}" if count else ""
-        box = dict(boxstyle="square,pad=0.3", fc=plt.cm.Blues(0.1 + 0.4 * steps), ec="0.6")
+        color = plt.cm.Blues(0.1 + 0.4 * steps) if any(size) else "w"
+        box = dict(boxstyle="square,pad=0.3", fc=color, ec="0.6")
         ax.text(k, y, "\n".join(filter(None, said)), ha="center", va="center", fontsize=9, bbox=box)
         if k:
             line = dict(arrowstyle="-", color="0.4", lw=1, shrinkA=0, shrinkB=0)

@@ -8,6 +8,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +27,7 @@ from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
 
 WIDTH, MINUTES = 6, "core-minutes a run"  # columns that a page has room for; what they end with
-SCREEN = 9  # columns of a table beside its first one that a screen has room for
+SCREEN, LINE = 9, 110  # columns beside a table's first one, and letters, that a screen has room for
 
 
 def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
@@ -211,7 +212,7 @@ def caption(p: dict) -> str:
         "Absolute values compare with the paper's only on the paper's corpus.",
         left_out,
     )
-    return " ".join(filter(None, said))
+    return fill(" ".join(filter(None, said)), LINE)
 
 
 def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = True) -> None:
@@ -357,7 +358,7 @@ def answer(claim: rules.Claim) -> str:
 def verdict_line(found: list[rules.Claim]) -> str:
     """One sentence a claim: what it says and the verdict, with its reason."""
     lines = (f"{c.name}, {c.text}: {answer(c)}" + f" ({c.note})" * bool(c.note) for c in found)
-    return "\n".join(f"{line}." for line in lines)
+    return "\n".join(fill(f"{line}.", LINE, subsequent_indent="    ") for line in lines)
 
 
 def conclusion(paper: str) -> str:
@@ -367,7 +368,8 @@ def conclusion(paper: str) -> str:
         return "No evidence records are committed yet, so there is nothing to conclude."
     lines = []
     for row in judging.preconditions(paper, frames[paper])[0].itertuples():
-        needed = f", needed {row.needed}: {'met' if row.met else 'not met'}" if row.needed else ""
+        met = {"yes": "met", "no": "not met", "": ""}[row.met]
+        needed = f", needed {row.needed}: {met}" if row.needed else ""
         lines.append(f"{row.precondition}: {row.measured:.2f}{needed}")
-    found = judging.judged(frames)[paper]
-    return "\n".join([*lines, *(f"{c.name:4} {answer(c):18} {c.text}" for c in found)])
+    lines += [f"{c.name:4} {answer(c):18} {c.text}" for c in judging.judged(frames)[paper]]
+    return "\n".join(fill(line, LINE, subsequent_indent=" " * 24) for line in lines)

@@ -58,11 +58,12 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
             value = value / found["over"].estimate if found["over"].estimate > 0 else 1.0
         if "within" in row:
             low, high = row["within"]
-            needed, met = f"{low} to {high}", low <= value <= high
+            needed = f"{low} or more" if np.isinf(high) else f"{low} to {high}"
+            met = low <= value <= high
         elif "above_0" in row:
             needed = "> 0" if part.replicates < 2 else "> 0 with its interval"
             met = np.nanmin([value, part.low]) > 0
-        rows.append((row["what"], value, needed, met))
+        rows.append((row["what"], value, needed, {"": "", True: "yes", False: "no"}[met]))
         if needed and not met:
             for name in row.get("only", spec["claims"]):
                 if name not in row.get("but", ()):
@@ -72,7 +73,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
     if gains:
         what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
-        rows.append((what, len(short), "0", not short))
+        rows.append((what, len(short), "0", "no" if short else "yes"))
     for name in spec["claims"]:
         if late := [short[s] for s in compared(paper, name) if s in short]:
             reasons.setdefault(name, []).append(f"not trained out: {', '.join(late)}")

@@ -12,12 +12,15 @@ from matplotlib.lines import Line2D
 from wsaed.claims.rules import VERDICTS, Claim, decisive
 
 STYLES = dict(zip(VERDICTS.values(), (("C2", "o"), ("C3", "X"), ("C7", "D")), strict=True))
+TICKS = (-0.5, -0.1, -0.02, 0, 0.02, 0.1, 0.5)
 
 
 def effects(found: dict[str, list[Claim]]):
     """What the claims with a verdict came to: a panel a paper (title -> its claims), a row a claim.
 
-    Drawn is the comparison that decides, with its interval, whose numbers stand at the right.
+    Drawn is the comparison that decides, with its interval, whose numbers stand at the right. The
+    axis is linear up to the margins of the rules, then logarithmic: shares and correlations are
+    ten times as large as differences of a score.
     """
     decided = {title: [c for c in mine if c.verdict in STYLES] for title, mine in found.items()}
     decided = {k: v for k, v in decided.items() if v} or {"no claim has a verdict yet": []}
@@ -31,6 +34,9 @@ def effects(found: dict[str, list[Claim]]):
             halves = np.abs([[part.low - part.estimate], [part.high - part.estimate]])
             ax.errorbar(part.estimate, y, xerr=halves, color=color, fmt=marker, ms=8, capsize=3)
         ax.axvline(0, color="0.3", lw=1)
+        ax.set_xscale("symlog", linthresh=0.02)
+        ax.set_xlim(-1, 1)
+        ax.set_xticks(TICKS, [f"{x:+g}" if x else "0" for x in TICKS])
         ax.set_title(title, loc="left", weight="bold")
         ax.set_yticks(rows, [fill(f"{c.name}  {c.text}", 48) for c in mine])
         ax.set_ylim(max(len(mine), 1) - 0.5, -0.5)
