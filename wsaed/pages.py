@@ -89,7 +89,7 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     paper, profile = home.name, home.parent.name.partition("-")[0]
     records, why = runs.read_records(home / runs.RECORDS), reasons(paper, df)
     title = f"# {_title(paper).partition(':')[0]}: {report.escaped(home.parent.name)}\n"
-    parts = [title, _origin(home, records) + "\n"]
+    parts = [title, PAPERS[paper].PUBLISHED["about"] + "\n", _origin(home, records) + "\n"]
     if old := runs.stale(records):
         parts.append(f"**Stale: older code made {len(old)} systems; make them again.**\n")
     if why:
