@@ -1,6 +1,6 @@
 """What the papers' figures share: replicates as dots, the paper's values as diamonds, panels.
 
-And a network, drawn from the live one. Notebooks: every method's.
+And a network, drawn from the live one, and what goes between several. Notebooks: every method's.
 """
 
 from textwrap import fill
@@ -144,4 +144,23 @@ def architecture(ax, net: nn.Module, x, trunk: dict | None = None, *branches: di
             line = dict(arrowstyle="-", color="0.4", lw=1, shrinkA=0, shrinkB=0)
             ax.annotate("", (k, y), (k - 1, came), arrowprops=line, zorder=1)  # boxes hide its ends
     ax.set(xlim=(-0.5, max(k for _, k, *_ in boxes) + 0.5), ylim=(-1, 1))
+    ax.axis("off")
+
+
+def flow(ax, boxes: dict[str, tuple], arrows: list[tuple[str, str, str]]) -> None:
+    """What goes from where to where: ``boxes`` (name -> place), ``arrows`` (from, to, what)."""
+    style = dict(ha="center", va="center", fontsize=10)
+    box = dict(boxstyle="square,pad=0.6", fc=plt.cm.Blues(0.15), ec="0.6")
+    drawn = {k: ax.text(*at, k, bbox=box, **style).get_bbox_patch() for k, at in boxes.items()}
+    for start, end, what in arrows:
+        bend = 0.25 * any((end, start) == (a, b) for a, b, _ in arrows)  # there and back
+        line = dict(arrowstyle="-|>", color="0.3", connectionstyle=f"arc3,rad={bend}")
+        line |= dict(patchA=drawn[start], patchB=drawn[end])
+        a, b = np.array(boxes[start], float), np.array(boxes[end], float)
+        ax.annotate("", b, a, arrowprops=line)
+        control = (a + b) / 2 + bend * np.array([b[1] - a[1], a[0] - b[0]])
+        at = 0.36 * a + 0.48 * control + 0.16 * b  # the curve, nearer to where it starts
+        ax.text(*at, what, bbox=dict(fc="w", ec="none", pad=1), **style)
+    x, y = np.transpose([*boxes.values()])
+    ax.set(xlim=(x.min() - 0.5, x.max() + 0.5), ylim=(y.min() - 0.3, y.max() + 0.3), aspect="equal")
     ax.axis("off")
