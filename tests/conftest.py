@@ -1,6 +1,7 @@
 """Where the tests find real material, and what they say when it is not there."""
 
 import json
+import math
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +45,26 @@ def bits(scores) -> str:
     return json.dumps(scores, sort_keys=True)
 
 
+def bce(p, y) -> float:
+    """Cross-entropy as a loop, for soft y too; the mean over all cells."""
+    cells = zip(np.ravel(p).tolist(), np.ravel(y).tolist(), strict=True)
+    return np.mean([-b * math.log(a) - (1 - b) * math.log(1 - a) for a, b in cells])
+
+
+def put(path: Path, content: str | bytes = "") -> Path:
+    """Write a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / nets.WEIGHTS)
+
+
 def same_weights(a: Path, b: Path) -> bool:
     """Whether the networks kept in two folders are equal to the bit."""
-    a, b = (load_file(folder / nets.WEIGHTS) for folder in (a, b))
+    a, b = weights_in(a), weights_in(b)
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -140,10 +158,25 @@ def made_corpus(folder: Path, sizes: dict[str, int]) -> Corpus:
 
 @pytest.fixture
 def corpus(request, tmp_path, monkeypatch):
-    """A made corpus of the test module's ``SIZES`` or the parameter's, whatever a spec's corpus."""
-    made = made_corpus(tmp_path, request.module.SIZES | getattr(request, "param", {}))
+    """A corpus of the test module's ``SIZES`` or the parameter's, whatever a spec's corpus.
+
+    A module may make its own, by a function ``made_corpus``.
+    """
+    make = getattr(request.module, "made_corpus", made_corpus)
+    made = make(tmp_path, request.module.SIZES | getattr(request, "param", {}))
     monkeypatch.setattr(corpora, "load", lambda spec, replicate: made)
     return made
+
+
+def lose_cats(corpus: Corpus) -> None:
+    """No clip but the test's holds a cat any more, and the first strong one nothing at all."""
+    for part in (part for name, part in corpus.splits.items() if name != "test"):
+        for events in part.events or []:
+            events[:] = [e for e in events if e.label != "Cat"]
+        if part.clip_labels is not None:
+            part.clip_labels[:, 1] = 0
+    corpus["strong"].events[0].clear()
+    corpus["strong"].clip_labels[0] = 0
 
 
 def made_events(name: str, count: int, labels=LABELS) -> list[list[Event]]:
