@@ -27,6 +27,22 @@ def write(path: Path, draw, seconds: float, rate: int, channels: int = 1) -> Non
     soundfile.write(path, 0.1 * draw.standard_normal((round(seconds * rate), channels)), rate)
 
 
+def use_bank(folder: Path, home: Path, monkeypatch) -> None:
+    """``folder`` as BANK, with a cache of its own in ``home`` and no fold that is fixed."""
+    monkeypatch.setenv("BANK", str(folder))
+    monkeypatch.setenv("CACHE", str(home / "cache"))
+    monkeypatch.delenv("TEST_FOLD", raising=False)
+
+
+def make_bank(home: Path, labels, count: int, monkeypatch) -> None:
+    """A bank, ``sounds``, of ``count`` recordings a class, of 0.4 s each."""
+    draw = np.random.default_rng(0)
+    for label in labels:
+        for k in range(count):
+            write(home / f"sounds/{label}/{label}{k}.wav", draw, 0.4, 16_000)
+    use_bank(home / "sounds", home, monkeypatch)
+
+
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

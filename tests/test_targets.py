@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import soundfile
 from conftest import REAL, needs_real
+from recorded import make_bank, use_bank
 
 from wsaed.corpora import bank, load, shapes
 from wsaed.corpora import pairs as asking
@@ -178,15 +178,7 @@ def shared_out(corpus):
 
 
 def test_a_bank_without_folds_is_shared_out(tmp_path, monkeypatch):
-    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TEST_FOLD", raising=False)
-    monkeypatch.setenv("BANK", str(tmp_path / "sounds"))
-    rng = np.random.default_rng(0)
-    for label in "abcdefgh":
-        (tmp_path / "sounds" / label).mkdir(parents=True)
-        for k in range(8):
-            sound = 0.1 * rng.standard_normal(6400)
-            soundfile.write(tmp_path / "sounds" / label / f"{label}{k}.wav", sound, 16_000)
+    make_bank(tmp_path, "abcdefgh", 8, monkeypatch)
     corpus = made(bank="sounds")
     found = shared_out(corpus)
     assert [len(found[part]["a"]) for part in PARTS] == [1, 1, 2, 1, 2, 1, 1]
@@ -197,9 +189,7 @@ def test_a_bank_without_folds_is_shared_out(tmp_path, monkeypatch):
 
 @needs_real
 def test_folds_keep_references_and_scenes_apart(monkeypatch, tmp_path):
-    monkeypatch.setenv("BANK", str(REAL / "esc10"))
-    monkeypatch.setenv("CACHE", str(tmp_path))
-    monkeypatch.delenv("TEST_FOLD", raising=False)
+    use_bank(REAL / "esc10", tmp_path, monkeypatch)
     corpus = load({"name": "soundscapes", "shape": "targets", **SIZES, "bank": "esc10"}, 2)
     found = shared_out(corpus)
     for label in corpus.labels:
