@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from recorded import lay, originals  # noqa: F401 - fixtures
 from safetensors.torch import load_file
 
 from wsaed import code, corpora, files, nets, runs
@@ -95,13 +96,6 @@ def forget():
 
     yield clear
     clear()
-
-
-def small_steps(cache: Path, shard: int, monkeypatch) -> None:
-    """A cache of its own, one job, and shards of so few clips that a split has several."""
-    monkeypatch.setenv("CACHE", str(cache))
-    monkeypatch.setenv("JOBS", "1")
-    monkeypatch.setattr(corpora, "SHARD", shard)
 
 
 NET = {"name": "secost.net:WelsNet", "width": 0.125, "mels": 32}

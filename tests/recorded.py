@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from conftest import small_steps
 
+from wsaed import corpora
 from wsaed.corpora import __main__ as command
 from wsaed.corpora import urban_sed
 
@@ -19,6 +19,13 @@ SMALL = {  # see recorded.yaml
     name: SimpleNamespace(name=name, reader=command.READERS[name], **known)
     for name, known in yaml.safe_load((HERE / "recorded.yaml").read_text()).items()
 }
+
+
+def small_steps(cache: Path, shard: int, monkeypatch) -> None:
+    """A cache of its own, one job, and shards of so few clips that a split has several."""
+    monkeypatch.setenv("CACHE", str(cache))
+    monkeypatch.setenv("JOBS", "1")
+    monkeypatch.setattr(corpora, "SHARD", shard)
 
 
 def write(path: Path, draw, seconds: float, rate: int, channels: int = 1) -> None:
@@ -171,10 +178,15 @@ def originals(tmp_path_factory):
     return original
 
 
-def lay(name: str, originals, tmp_path: Path, monkeypatch, shard: int = 2) -> Path:
-    """A copy below tmp_path that a test may change, with a cache of its own and small shards."""
-    shutil.copytree(originals(name), tmp_path, dirs_exist_ok=True)
-    for variable, folder in SMALL[name].variables.items():
-        monkeypatch.setenv(variable, str(tmp_path / folder))
-    small_steps(tmp_path / "cache", shard, monkeypatch)
-    return tmp_path
+@pytest.fixture
+def lay(originals, tmp_path, monkeypatch):
+    """``lay(name, shard)``: a copy that a test may change, a cache of its own, small shards."""
+
+    def laid(name: str, shard: int = 2) -> Path:
+        shutil.copytree(originals(name), tmp_path, dirs_exist_ok=True)
+        for variable, folder in SMALL[name].variables.items():
+            monkeypatch.setenv(variable, str(tmp_path / folder))
+        small_steps(tmp_path / "cache", shard, monkeypatch)
+        return tmp_path
+
+    return laid

@@ -5,7 +5,7 @@ from itertools import chain
 import numpy as np
 import pytest
 from conftest import refused
-from recorded import HERE, SMALL, lay, originals  # noqa: F401 - a fixture
+from recorded import HERE, SMALL
 
 from wsaed.corpora import audioset
 from wsaed.files import content
@@ -21,8 +21,8 @@ MIDS = [x.split(",")[1] for x in (FILES / audioset.CLASSES).read_text().splitlin
 
 
 @pytest.fixture
-def root(originals, tmp_path, monkeypatch):  # noqa: F811
-    return lay("audioset", originals, tmp_path, monkeypatch, shard=3) / "audioset"
+def root(lay):
+    return lay("audioset", shard=3) / "audioset"
 
 
 def ids(split) -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import refused
+from conftest import CASES, refused
 
 from wsaed import nets
 from wsaed.joint.nets import SHARE, GatedUnit
@@ -21,13 +21,7 @@ def build(name, classes=10, **settings):
     return nets.build({"net": {"name": f"joint.nets:{name}_pair", **settings}}, classes)
 
 
-SIZES = [  # frames, mels, the teacher's steps
-    *[(600, 64, 6), (500, 64, 5), (250, 64, 6), (250, 32, 6)],  # the profiles'
-    *[(20, 64, 1), (100, 64, 5), (300, 128, 5), (431, 40, 5), (864, 128, 5), (1000, 3, 5)],
-]
-OF_BOTH = [(864, 64, 108), (250, 64, 125), (250, 32, 125), (600, 128, 150), (50, 40, 50)]
-SIZES = [(name, *size, size[0]) for name in ("guided", "joint") for size in SIZES]
-SIZES += [("mean_teacher", *size, size[2]) for size in (*OF_BOTH, (999, 3, 124))]
+SIZES = [(n, *s) for both, of in CASES["pair_sizes"].items() for n in both.split() for s in of]
 
 
 @pytest.mark.parametrize("name, frames, mels, slow, fast", SIZES)

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tarfile
@@ -11,14 +10,10 @@ import time
 
 import nbformat
 import pytest
-from conftest import CASES, ROOT
+from conftest import CASES, ROOT, put
 
 from wsaed import files
 
-SETTINGS = "PROFILE DEVICE JOBS BANK DESED AUDIOSET URBAN_SED CACHE DASK RESULTS REPLICATES "
-SETTINGS += "CONDA_DEFAULT_ENV MAKEFLAGS MFLAGS MAKELEVEL"
-TARGETS = "help env tables reproduce-tables evidence restamp notebooks workshop check-results "
-TARGETS += "test lint lab data site bundle bench clean"
 CPU = "https://download.pytorch.org/whl/cpu"
 # Stands for wsaed.runs, which trains
 STUB = """
@@ -26,6 +21,7 @@ import pathlib, sys
 results = pathlib.Path("results", sys.argv[sys.argv.index("--profile") + 1])
 (results / "secost").mkdir(parents=True, exist_ok=True)
 asked = [a for a in sys.argv[1:] if a.startswith("secost/")] or ["secost/table_1", "secost/table_2"]
+print(*(f"notebooks/{a}.ipynb" for a in asked))
 """
 BODY = """
 import os, pathlib
@@ -41,9 +37,7 @@ def notebook(body, cell="width = None\nrate = 1.0"):
 
 
 def executable(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    put(path, text).chmod(0o755)
 
 
 @pytest.fixture
@@ -51,31 +45,23 @@ def tree(tmp_path):
     """A repository with two notebooks whose Python writes down each of its calls."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    home = tmp_path / "wsaed"
-    home.mkdir()
-    for module in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py"):
-        shutil.copy(ROOT / f"wsaed/{module}", home)
-    shutil.copy(ROOT / "wsaed/bounds.yaml", home)
-    (home / "runs.py").write_text(STUB + "print(*(f'notebooks/{a}.ipynb' for a in asked))\n")
-    (home / "pages.py").write_text("open('results/README.md', 'w').write('report')\n")
+    home = put(tmp_path / "wsaed/runs.py", STUB).parent
+    put(home / "pages.py", "open('results/README.md', 'w').write('report')\n")
+    for name in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py", "bounds.yaml"):
+        shutil.copy(ROOT / f"wsaed/{name}", home)
     for name in ("table_1", "table_2"):
-        path = tmp_path / f"notebooks/secost/{name}.ipynb"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(notebook(BODY.replace("NAME", name)))
+        put(tmp_path / f"notebooks/secost/{name}.ipynb", notebook(BODY.replace("NAME", name)))
     for profile in ("smoke", "laptop", "evidence", "paper"):
-        path = tmp_path / f"params/{profile}/secost.yaml"
-        path.parent.mkdir(parents=True)
-        path.write_text("width: 2\nrate: 1.0\nreplicates: 10\n")
+        put(tmp_path / f"params/{profile}/secost.yaml", "width: 2\nrate: 1.0\nreplicates: 10\n")
     calls = f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexec "{sys.executable}" "$@"\n'
     executable(tmp_path / ".venv/bin/python", calls)
-    (tmp_path / ".build").mkdir()
-    (tmp_path / ".build/env.stamp").touch()
+    put(tmp_path / ".build/env.stamp")
     return tmp_path
 
 
 def make(tree, *arguments, path=None, **settings):
     """(exit status, what was printed, the Python calls that it took)."""
-    kept = {k: v for k, v in os.environ.items() if k not in SETTINGS.split()} | settings
+    kept = {k: v for k, v in os.environ.items() if k not in CASES["settings"]} | settings
     kept |= {"PATH": path} if path else {}
     log = tree / "calls"
     log.unlink(missing_ok=True)
@@ -221,14 +207,11 @@ def test_a_bank_has_its_own_results_and_must_exist(tree, arguments, said):
 def test_the_environment_comes_from_the_first_python_that_works(tree, tmp_path):
     shutil.rmtree(tree / ".venv")
     (tree / ".build/env.stamp").unlink()
-    shims = tmp_path / "shims"
+    shims, stub = tmp_path / "shims", '#!/bin/sh\\necho "$*" >> calls\\n'
     executable(shims / "python3.12", "#!/bin/sh\necho 'not installed here' >&2\nexit 127\n")
-    stub = '#!/bin/sh\\necho "$*" >> calls\\n'
-    executable(
-        shims / "python3.11",
-        '#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p .venv/bin\n'
-        f"printf '{stub}' > .venv/bin/python\nchmod +x .venv/bin/python\n",
-    )
+    works = '#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p .venv/bin\n'
+    works += f"printf '{stub}' > .venv/bin/python\nchmod +x .venv/bin/python\n"
+    executable(shims / "python3.11", works)
     code, said, calls = make(tree, "env", path=f"{shims}:{os.environ['PATH']}")
     assert code == 0 and "made .venv from python3.11" in said, said
     assert any("-r requirements.lock" in c for c in calls)
@@ -242,14 +225,11 @@ def test_the_environment_comes_from_the_first_python_that_works(tree, tmp_path):
 
 def test_the_bundle_holds_the_repository_the_site_and_what_to_call_without_network(tree):
     executable(tree / ".venv/bin/python", f'#!/bin/sh\necho "$*" >> "{tree}/calls"\n')
-    (tree / ".build/site/html").mkdir(parents=True)
-    (tree / "private.wav").touch()
-    for call in (
-        "init -q",
-        "add Makefile notebooks",
-        "-c user.name=a -c user.email=b commit -qm a",
-    ):
-        subprocess.run(["git", *call.split()], cwd=tree, check=True)
+    put(tree / ".build/site/html/index.html")
+    put(tree / "private.wav")
+    for call in ("init -q", "add Makefile notebooks", "commit -qm a"):
+        who = ["-c", "user.name=a", "-c", "user.email=b"]
+        subprocess.run(["git", *who, *call.split()], cwd=tree, check=True)
     code, said, calls = make(tree, "bundle")
     assert code == 0, said
     with tarfile.open(tree / ".build/bundle.tar") as file:
@@ -264,7 +244,7 @@ def test_the_bundle_holds_the_repository_the_site_and_what_to_call_without_netwo
 def test_help_names_every_target_and_the_makefile_keeps_to_old_makes():
     text = (ROOT / "Makefile").read_text()
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
-    for target in TARGETS.split():
+    for target in CASES["targets"]:
         assert f"make {target} " in said
     newer = r"\$\(file |^\.ONESHELL|&:|!=|::=|sed -i|readlink -f|-printf|date -d|--reference"
     assert re.findall(newer, text.replace("! -name", ""), re.M) == []

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, one_line, refused
-from recorded import NAME, SMALL, edit, lay, originals  # noqa: F401 - a fixture
+from recorded import NAME, SMALL, edit
 from test_runs import until
 
 from wsaed import audio, corpora, files, runs
@@ -37,14 +37,14 @@ def small(request):
 
 
 @pytest.fixture
-def root(small, originals, tmp_path, monkeypatch):  # noqa: F811
-    return lay(small.name, originals, tmp_path, monkeypatch)
+def root(small, lay):
+    return lay(small.name)
 
 
 @pytest.fixture
-def desed_root(originals, tmp_path, monkeypatch):  # noqa: F811
+def desed_root(lay):
     """Of what all share, one tells for all."""
-    return lay("desed", originals, tmp_path, monkeypatch)
+    return lay("desed")
 
 
 def load(small, **spec):
@@ -197,10 +197,8 @@ MALFORMED = [(name, *case) for name, small in SMALL.items() for case in small.ma
 
 
 @pytest.mark.parametrize(("name", "path", "old", "new", "said"), MALFORMED)
-def test_a_malformed_line_is_named_with_its_file_and_number(
-    name, path, old, new, said, originals, tmp_path, monkeypatch  # noqa: F811
-):  # fmt: skip
-    root, small = lay(name, originals, tmp_path, monkeypatch), SMALL[name]
+def test_a_malformed_line_is_named_with_its_file_and_number(name, path, old, new, said, lay):
+    root, small = lay(name), SMALL[name]
     edit(root / path, old, new)
     with pytest.raises(ValueError) as error:
         load(small)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CASES, REAL, needs_real, refused, small_steps
+from conftest import CASES, REAL, needs_real, refused
+from recorded import small_steps
 
 from wsaed.corpora import desed, load, shapes, soundscapes
 from wsaed.corpora.scenes import GAP
