@@ -182,6 +182,11 @@ def made_events(name: str, count: int, labels=LABELS) -> list[list[Event]]:
     return events
 
 
+def tags_of(events: list[list[Event]], labels) -> np.ndarray:
+    """(clips, classes): 1 where one of a clip's events is of the class."""
+    return np.array([[c in {e.label for e in es} for c in labels] for es in events], np.float32)
+
+
 def made_split(name: str, count: int, folder: Path, labels=LABELS, events=None) -> Split:
     events = events or made_events(name, count, labels)
 
@@ -194,7 +199,7 @@ def made_split(name: str, count: int, folder: Path, labels=LABELS, events=None) 
             np.save(path, x.astype(np.float16))
         return Shards((path,))
 
-    tags = np.array([[c in {e.label for e in es} for c in labels] for es in events], np.float32)
+    tags = tags_of(events, labels)
     known = events if name in ("strong", "base_a", "base_b", "validation", "test") else None
     given = None if name == "unlabelled" else tags
     clips, rows = [f"{name}_{i}.wav" for i in range(count)], np.arange(count)

@@ -392,9 +392,7 @@ HOW = [({}, True), ({"unit": True}, False), ({"distill": []}, False)]
 
 
 @pytest.mark.parametrize("how, learned", HOW)
-def test_the_matrices_are_learned_with_the_pair_where_the_paper_s_loss_is(
-    how, learned, corpus, data, tmp_path
-):
+def test_the_matrices_are_learned_where_the_paper_s_loss_is(how, learned, data, tmp_path):
     trained("joint", tmp_path / "joint", **how)
     start = nets.initialised(spec(**how), len(LABELS), 0, data.features)
     kept = weights_in(tmp_path / "joint")
@@ -511,9 +509,7 @@ def test_every_distillation_and_the_focal_loss_are_trained(corpus, tmp_path):
     assert all(row["tfd"] > 0 and row["dfd_d"] > row["tfd"] for row in rows)
 
 
-def test_a_run_tells_the_teacher_s_tags_at_the_start_of_stage_2_and_distillation_s_share(
-    corpus, tmp_path
-):
+def test_a_run_tells_the_teacher_s_tags_at_stage_2_and_distillation_s_share(corpus, tmp_path):
     rows, budget = [], spec()["budget"] | {"steps": 1, "epochs": 1}  # 30 of 100 is its only step
     found = trained("joint", tmp_path / "joint", rows.append, budget=budget)
     pair = nets.trained(spec(), len(LABELS), tmp_path / "joint")

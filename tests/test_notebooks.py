@@ -15,7 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CASES, ROOT
+from conftest import CASES, ROOT, put
 
 from wsaed import code as codes
 from wsaed import files, render
@@ -180,14 +180,13 @@ def test_what_a_cell_prints_in_a_row_is_one_output_and_metadata_goes():
     assert cleaned.cells[0].id == "injected-parameters"
 
 
-@pytest.mark.parametrize(("file", "content", "anew"), CASES["rendered"])
-def test_a_notebook_is_run_again_where_its_sources_change(
-    tmp_path, monkeypatch, forget, file, content, anew
+@pytest.mark.parametrize(("file", "text", "anew"), CASES["rendered"])
+def test_a_notebook_runs_anew_where_a_source_changes(
+    tmp_path, monkeypatch, forget, file, text, anew
 ):
     """Running it is faked here; test_make.py runs some."""
-    for path in {path for path, *_ in CASES["rendered"]}:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("")
+    for path, *_ in CASES["rendered"]:
+        put(tmp_path / path)
     for module in (render, files, codes):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(render, "BUILD", tmp_path / ".build")
@@ -202,5 +201,5 @@ def test_a_notebook_is_run_again_where_its_sources_change(
         return len(ran)
 
     assert [renew(2), renew(2), renew(3), renew(3)] == [1, 1, 2, 2]
-    (tmp_path / file).write_text(content) if content is not None else (tmp_path / file).unlink()
+    (tmp_path / file).unlink() if text is None else put(tmp_path / file, text)
     assert renew(3) == 2 + anew and ran[0] == "smoke/secost/table_1"

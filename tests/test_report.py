@@ -175,9 +175,7 @@ def test_names_are_shown_as_they_are(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_a_font_that_has_a_name_is_found_or_the_name_spelt_out_in_one_line(
-    monkeypatch, tmp_path, capsys, has
-):
+def test_a_font_that_has_a_name_is_found_or_it_is_spelt_out(monkeypatch, tmp_path, capsys, has):
     (tmp_path / "狗叫").mkdir()
     monkeypatch.setenv("BANK", str(tmp_path))
     monkeypatch.setattr(report, "UNDRAWN", set())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import refused
+from conftest import refused, tags_of
 from recorded import BASE_A, NAME, NOVEL, RARE, SMALL, SOUNDSCAPES, STRONG, edit, half
 
 from wsaed.audio import repeated, resample
@@ -175,8 +175,8 @@ def test_the_splits_hold_what_the_lists_say_of_their_roles(root):
         for clip, events in zip(split.clips, split.hidden, strict=True):
             wanted = [event for event in truth(clip) if event[0] in role]
             assert [event[:3] for event in events] == [pytest.approx(e) for e in wanted] != []
-        given = [[c in {event.label for event in es} for c in LABELS] for es in split.hidden]
-        np.testing.assert_array_equal(split.clip_labels, np.float32(given), strict=True)
+        given = tags_of(split.hidden, LABELS)
+        np.testing.assert_array_equal(split.clip_labels, given, strict=True)
         assert len(split) > 1
         assert split.events is (None if name == "novel" else split.hidden)
         seed, columns = [*ROLES].index(name), [LABELS.index(x) for x in role]

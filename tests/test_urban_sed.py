@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import refused, tags_of
 from recorded import SMALL, annotate
 
 from wsaed.corpora import Event, urban_sed
@@ -36,8 +36,8 @@ def test_the_splits_hold_what_the_annotations_say_and_nothing_broken(root):
         assert sorted(stems) == sorted(there)
         for stem, events in zip(stems, split.events, strict=True):
             assert [event[:3] for event in events] == [pytest.approx(e) for e in truth(stem)]
-        given = [[c in {event.label for event in es} for c in corpus.labels] for es in split.events]
-        np.testing.assert_array_equal(split.clip_labels, np.float32(given), strict=True)
+        given = tags_of(split.events, corpus.labels)
+        np.testing.assert_array_equal(split.clip_labels, given, strict=True)
         assert split.clean_labels is split.clip_labels
     groups = np.concatenate([split.groups for split in corpus.splits.values()])
     assert len(set(groups.tolist())) == len(groups) == 6 and groups.dtype.kind == "i"
