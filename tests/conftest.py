@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +59,17 @@ def put(path: Path, content: str | bytes = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def git(*arguments, cwd=None) -> str:
+    call = ["git", "-c", "user.name=a", "-c", "user.email=b", *arguments]
+    return subprocess.run(call, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def python(*arguments, **settings) -> subprocess.CompletedProcess:
+    """What a Python of its own did and said, in the repository."""
+    call = [sys.executable, *map(str, arguments)]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, encoding="utf-8", **settings)
 
 
 def weights_in(folder: Path) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Small corpora of recordings, some of them missing, cut off or short, for tests of readers."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,9 @@ SMALL = {  # see recorded.yaml
     name: SimpleNamespace(name=name, reader=command.READERS[name], **known)
     for name, known in yaml.safe_load((HERE / "recorded.yaml").read_text()).items()
 }
+for small in SMALL.values():
+    small.wrong = Counter(state.partition(":")[0] for state in small.states.values())
+    small.arguments = [x for name, n in small.spec.items() for x in (f"--{name}", str(n))]
 
 
 def small_steps(cache: Path, shard: int, monkeypatch) -> None:

@@ -4,7 +4,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import put, refused
 from recorded import HERE, SMALL
 
 from wsaed.corpora import audioset
@@ -93,18 +93,9 @@ def test_a_video_that_is_listed_twice_is_refused(root):
 
 def test_names_are_matched_by_the_whole_id(tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    names = ["a/Yabcdefghijk.wav", "a/Ybcdefghijk.flac", "_bcdefghij__1000.ogg", "x/note.txt"]
-    names += ["Ycdefghijkl_.wav", "abcdefghijk.json", "-bcdefghijkl.wav", "b/Yabcdefghijk.m4a"]
-    names += ["b/Yabcdefghijk.wav"]
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
+    named = SMALL["audioset"].named
+    for name in named:
+        put(tmp_path / name, name)
     (tmp_path / "Yddddddddddd.wav").symlink_to("nowhere.wav")
-    found = {
-        "abcdefghijk": "a/Yabcdefghijk.wav",  # what can't be decoded does not hide it
-        "Ybcdefghijk": "a/Ybcdefghijk.flac",  # an id that begins with Y
-        "_bcdefghij_": "_bcdefghij__1000.ogg",
-        "cdefghijkl_": "Ycdefghijkl_.wav",
-    }
-    known = {one: (name, content(tmp_path / name)) for one, name in found.items()}
+    known = {one: (name, content(tmp_path / name)) for name, one in named.items() if one}
     assert audioset.find_recordings(tmp_path) == known

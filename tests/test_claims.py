@@ -400,11 +400,7 @@ def test_an_open_claim_says_how_many_replicates_would_decide_it_and_which_way():
 
 
 def test_what_tuned_thresholds_say_of_other_verdicts():
-    for outcome, tuned, failed, note in (
-        ("contradicted", "undecided", "", "link: +0.000 [+0.000, +0.000]; at 0.5 only"),
-        ("undecided", "holds", "", "more than 1000 replicates; reproduced at tuned thresholds"),
-        ("holds", "contradicted", "too weak", "too weak; opposite at tuned thresholds"),
-    ):
+    for outcome, tuned, failed, note in CASES["tuned"]:
         both = [part(said, 0.4 if said == "undecided" else 1e-4) for said in (outcome, tuned)]
         (found,) = rules.decide([claim(both[0], tuned=both[1:])], {"S1": failed} if failed else {})
         assert found.note.endswith(note)

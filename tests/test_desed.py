@@ -28,17 +28,14 @@ def load(**spec):
 @needs_real
 def test_the_official_lists_of_2019_hold_what_is_published(monkeypatch):
     lists = desed.annotations(REAL / "desed2019")
-    sizes = {split: len(one.clips) for split, one in lists.items()}
-    assert sizes == {"strong": 2045, "weak": 1578, "unlabelled": 14412, "validation": 1168}
+    sizes, published = {split: len(one.clips) for split, one in lists.items()}, CASES["desed_2019"]
+    assert sizes == published["sizes"]
     clips = {split: lists[split].events for split in ("strong", "validation")}
     events = {split: Counter(e.label for es in mine for e in es) for split, mine in clips.items()}
     assert events["strong"].total() == 6032 and events["validation"].total() == 4236
-    synthetic = [755, 540, 547, 814, 516, 230, 137, 157, 2132, 204]
-    assert [events["strong"][label] for label in desed.LABELS] == synthetic
-    # 2,247 labels stand in weak.tsv, but three clips have one of theirs twice
+    assert [events["strong"][label] for label in desed.LABELS] == published["synthetic"]
     weak = Counter(label for mine in lists["weak"].labels for label in mine)
-    given = [206 - 1, 134, 173, 184, 214, 103, 171, 345 - 2, 550, 167]
-    assert [weak[label] for label in desed.LABELS] == given
+    assert [weak[label] for label in desed.LABELS] == published["weak"]
     assert Counter(map(len, lists["weak"].labels)) == {1: 986, 2: 518, 3: 74}
     silent = [not clip for clip in lists["validation"].events]
     assert sum(silent) == 15 and all(lists["strong"].events)

@@ -10,7 +10,7 @@ import time
 
 import nbformat
 import pytest
-from conftest import CASES, ROOT, put
+from conftest import CASES, ROOT, git, put, python
 
 from wsaed import files
 
@@ -228,8 +228,7 @@ def test_the_bundle_holds_the_repository_the_site_and_what_to_call_without_netwo
     put(tree / ".build/site/html/index.html")
     put(tree / "private.wav")
     for call in ("init -q", "add Makefile notebooks", "commit -qm a"):
-        who = ["-c", "user.name=a", "-c", "user.email=b"]
-        subprocess.run(["git", *who, *call.split()], cwd=tree, check=True)
+        git(*call.split(), cwd=tree)
     code, said, calls = make(tree, "bundle")
     assert code == 0, said
     with tarfile.open(tree / ".build/bundle.tar") as file:
@@ -252,6 +251,5 @@ def test_help_names_every_target_and_the_makefile_keeps_to_old_makes():
 
 
 def test_rendering_waits_for_no_torch():
-    said = "import sys, wsaed.render; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True)
+    done = python("-c", "import sys, wsaed.render; print('torch' in sys.modules)")
     assert done.stdout == "False\n", done.stderr

@@ -7,15 +7,13 @@ import ast
 import copy
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CASES, ROOT, put
+from conftest import CASES, ROOT, put, python
 
 from wsaed import code as codes
 from wsaed import files, render
@@ -141,9 +139,9 @@ def test_a_changed_output_makes_nbval_fail(tmp_path):
     for cell in cells[1::2]:
         changed(compared_outputs(cell)[0])
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "all.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-v"]
-    command += ["-rN", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "all.ipynb"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    command = ["-m", "pytest", "--nbval", "--nbval-current-env", "-v", "-rN", "-p"]
+    command += ["no:cacheprovider", "--rootdir", tmp_path, tmp_path / "all.ipynb"]
+    said = python(*command).stdout
     outcomes = re.findall(r"Cell \d+ (PASSED|FAILED)", said)
     assert outcomes == ["PASSED", "FAILED"] * (len(cells) // 2), said
     assert said.count("Cell outputs differ") == len(cells) // 2

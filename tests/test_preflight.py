@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from types import SimpleNamespace
 
 import psutil
 import pytest
-from conftest import ROOT, put
+from conftest import put, python
 
 from wsaed import preflight
 
@@ -48,8 +47,7 @@ def test_what_is_broken_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, 
 
 
 def test_a_python_without_any_package_is_told_what_to_do():
-    call = [sys.executable, "-S", "-m", "wsaed.preflight"]
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(call, cwd=ROOT, env=kept, capture_output=True, text=True)
+    done = python("-S", "-m", "wsaed.preflight", env=kept)
     assert done.returncode == 1 and done.stderr == "" and done.stdout.count("\n") == 1
     assert done.stdout.startswith("not ready: packages: ") and "anyio" in done.stdout

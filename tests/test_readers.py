@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, one_line, refused
+from conftest import ROOT, one_line, python, refused
 from recorded import NAME, SMALL, edit
 from test_runs import until
 
@@ -68,8 +68,7 @@ def test_missing_broken_and_short_files_are_counted_and_listed(small, root):
     assert {name: len(split) for name, split in corpus.splits.items()} == small.sizes
     sizes = ", ".join(f"{n} {name}" for name, n in small.sizes.items())
     assert f": {sizes} clips of {len(corpus.labels)} classes" in corpus.about
-    states = [state.partition(":")[0] for state in small.states.values()]
-    missing, broken, short = map(states.count, ("missing", "broken", "short"))
+    missing, broken, short = (small.wrong[state] for state in ("missing", "broken", "short"))
     said = f"of {small.total} clips {missing} have no recording, {broken} a broken one (left out)"
     assert f"{said}, {short} a short one (padded)" in corpus.about
     listed = corpus.about.partition("listed in ")[2].partition(" of the cache")[0]
@@ -119,8 +118,8 @@ def test_a_number_takes_the_first_clips_zero_and_null_take_all(small, root):
     whole, some = load(small), load(small, **small.cut)
     for name, split in some.splits.items():
         assert split.clips == whole[name].clips[: len(split)]
-        lost = sum("broken" in state for state in small.states.values())
-        assert 0 <= small.cut.get(name, len(whole[name])) - len(split) <= lost
+        lost = small.cut.get(name, len(whole[name])) - len(split)
+        assert 0 <= lost <= small.wrong["broken"]
         paths = split.features(FRONT_END).paths
         if name in small.cut:
             shared = len(paths) - len(split) % corpora.SHARD
@@ -147,8 +146,7 @@ def test_minus_one_leaves_a_split_out(small, root):
 def test_the_command_makes_what_a_run_needs(small, root, monkeypatch, capfd):
     reader = small.reader
     monkeypatch.setenv("JOBS", "2" if reader.name == "desed" else "1")
-    sizes = [x for name, n in small.spec.items() for x in (f"--{name}", str(n))]
-    command.main([reader.name, "--front-end", NAME, *sizes])
+    command.main([reader.name, "--front-end", NAME, *small.arguments])
     assert f"{reader.title}: " in capfd.readouterr().out
     monkeypatch.setattr(audio, "read", lambda *of: os.abort())  # nothing is left to do
     for name, split in load(small).splits.items():
@@ -166,8 +164,7 @@ def test_every_file_is_read_once(small, root, monkeypatch):
     monkeypatch.setattr(audio, "read", counted)
     for split in load(small, front_end=NAME).splits.values():
         split.features(FRONT_END)
-    states = [state.partition(":")[0] for state in small.states.values()]
-    assert len(found) == sum(small.sizes.values()) + states.count("broken")
+    assert len(found) == sum(small.sizes.values()) + small.wrong["broken"]
     assert len({*found}) == len(found) - (6 if small.spec.get("references") else 0)
 
 
@@ -203,9 +200,8 @@ def test_a_malformed_line_is_named_with_its_file_and_number(name, path, old, new
     with pytest.raises(ValueError) as error:
         load(small)
     assert one_line(error).startswith(f"{root / path}:") and said in str(error.value)
-    sizes = [x for key, n in small.spec.items() for x in (f"--{key}", str(n))]
     with pytest.raises(SystemExit) as stopped:
-        files.one_line(partial(command.main, [name, *sizes]))
+        files.one_line(partial(command.main, [name, *small.arguments]))
     assert stopped.value.code == str(error.value)
 
 
@@ -438,9 +434,8 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
 def test_the_module_runs(desed_root):
     """As a user types it, in a plain locale too; errors are one line and exit 1."""
     (desed_root / "desed/metadata/train/weak.tsv").write_text("a.wav\t狗\n", encoding="utf-8")
-    call = [sys.executable, "-m", "wsaed.corpora", "desed"]
     plain = os.environ | {"LANG": "C", "LC_ALL": "C"}
-    done = subprocess.run(call, cwd=ROOT, env=plain, capture_output=True, encoding="utf-8")
+    done = python("-m", "wsaed.corpora", "desed", env=plain)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "weak.tsv:1: label '狗' is none of Alarm" in done.stderr
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import CASES
 from markdown_it import MarkdownIt
 from matplotlib import font_manager
 
@@ -26,15 +27,9 @@ def records(scores: dict) -> dict:
     }
 
 
-GL = {"f1_average": [0.2, 0.4], "f1_esp": [0.1, 0.5], "psds": [None, None]}
-GL["f1_average_resampled"] = [[0.1, 0.3], [0.3, 0.5]]
-PTS = {"f1_average": [0.3, 0.7, 0.9], "f1_esp": [0.2, 0.6, 0.8], "psds": [0.5, 0.5, 0.5]}
-PTS["f1_average_resampled"] = [[0.2, 0.4], [0.6, 0.8], [0.9, 0.9]]
-
-
 @pytest.fixture
 def df():
-    return report.frame(records({"gl": GL, "pts": PTS}))
+    return report.frame(records(CASES["results"]))
 
 
 def test_a_row_may_name_a_rule_and_a_column_may_have_none(df):

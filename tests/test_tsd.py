@@ -318,12 +318,7 @@ CLASSES = ("Cat", "Dog")
 TRUE = [[Event("Cat", 1.0, 2.0)], [Event("Dog", 0.5, 3.0)], [], []]
 ASKED = Pairs(np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0]), np.array([True, True, False, False]))
 TEST = Split("test", ["0.wav", "1.wav"], TRUE[:2], None, None, np.arange(2), None, None, 1, ASKED)
-SAID = [  # a hit, a miss, a rejection, a false alarm; then what an early blip does
-    [[Event("Cat", 1.1, 2.1)], [], [], [Event("Cat", 4.0, 5.0)]],
-    [[Event("Cat", 1.1, 2.1)], [], [Event("Dog", 0.0, 0.1)], []],
-    [[], [], [], []],
-    [[Event("Cat", 1.5, 2.6)], [Event("Dog", 0.6, 2.9), Event("Dog", 5, 6)], [], []],
-]
+SAID = [[[Event(*e) for e in events] for events in answer] for answer in CASES["answers"]]
 
 
 @pytest.mark.parametrize("said", SAID)
