@@ -7,7 +7,6 @@ from conftest import CASES, refused
 
 from wsaed import nets
 from wsaed.joint.nets import SHARE, GatedUnit
-from wsaed.nets import EPSILON, attention, parameter_count
 
 NAMES = ("guided", "joint", "mean_teacher")
 NARROW = {"width": 0.05, "frames": 250, "mels": 32, "dropout": 0.0}
@@ -41,7 +40,7 @@ def test_guided_learning_has_the_published_numbers_of_weights_and_channels():
         net.set_class_counts(COUNTS)
         heads = 2 * net.channels.sum().item() + 2 * 10
         batch_norm_of_the_input = 2 * 64
-        weights = parameter_count(net.trunk) + heads + batch_norm_of_the_input
+        weights = nets.parameter_count(net.trunk) + heads + batch_norm_of_the_input
         assert weights / 1e6 == pytest.approx(millions, abs=5e-4)
     off = abs(pair.student.channels.sum(1).int().numpy() - K_STUDENT)
     assert off.max() <= 1 and off.sum() <= 1  # the shares are rounded
@@ -123,7 +122,7 @@ def test_the_joint_nets_tags_are_a_mean_of_their_frames_weighted_by_attention():
     for c in range(4):
         by_hand = sum(a[:, t, c] * p[:, t, c] for t in range(6)) / a[:, :, c].sum(1)
         assert torch.allclose(clip[:, c], by_hand, atol=1e-6)
-    assert torch.equal(clip, attention(p, a.clamp_min(EPSILON)))
+    assert torch.equal(clip, nets.attention(p, a.clamp_min(nets.EPSILON)))
 
 
 @pytest.mark.parametrize("at_pool", [1, 3, 5])

@@ -24,11 +24,9 @@ from test_runs import until
 from wsaed import audio, corpora, files, runs
 from wsaed.corpora import __main__ as command
 from wsaed.corpora import audioset, desed, recordings, urban_sed
-from wsaed.corpora.recordings import FILE
 from wsaed.features import FRONT_ENDS, log_mel
-from wsaed.files import cache_root
 
-FRONT_END = FRONT_ENDS[NAME]
+FRONT_END, FILE = FRONT_ENDS[NAME], recordings.FILE
 
 
 @pytest.fixture(params=SMALL)
@@ -72,7 +70,7 @@ def test_missing_broken_and_short_files_are_counted_and_listed(small, root):
     said = f"of {small.total} clips {missing} have no recording, {broken} a broken one (left out)"
     assert f"{said}, {short} a short one (padded)" in corpus.about
     listed = corpus.about.partition("listed in ")[2].partition(" of the cache")[0]
-    lines = (cache_root() / listed).read_text().splitlines()
+    lines = (files.cache_root() / listed).read_text().splitlines()
     assert lines[0] == "segment\tstate\tfile\tdetail"
     found = {clip: (state, detail) for clip, state, _, detail in (x.split("\t") for x in lines[1:])}
     assert {*found} == {*small.states}
@@ -354,7 +352,7 @@ def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(desed_root, 
         patch.setattr(corpora, "FileLock", lambda path: save(path, None))
         with refused(r"No space left on device: mend that \(free sp", OSError):
             strong.features(FRONT_END)
-    assert not [*cache_root().rglob("*.partial*")]
+    assert not [*files.cache_root().rglob("*.partial*")]
     assert len(strong.features(FRONT_END)) == len(strong)
 
 
@@ -397,7 +395,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
     """Also when two processes go on at once: they share the work."""
     monkeypatch.setattr(corpora, "SHARD", 1)
     command.main(["desed", "--front-end", NAME])
-    wanted, cache = contents(cache_root()), desed_root / "other"
+    wanted, cache = contents(files.cache_root()), desed_root / "other"
     assert len(wanted) == 2 * 17  # a list and a shard of every recording
     environment = {name: os.environ[name] for name in ("DESED", "JOBS")} | {"CACHE": str(cache)}
     processes = multiprocessing.get_context("forkserver")  # which imports torch once for all
@@ -452,7 +450,7 @@ def test_an_interrupt_of_all_processes_says_nothing(desed_root):
     environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-c", slow], env=environment, **pipes)
-    until(lambda: process.poll() is not None or contents(cache_root()))
+    until(lambda: process.poll() is not None or contents(files.cache_root()))
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=120)[1] == b"" and process.returncode == 130
-    assert 0 < len(contents(cache_root())) < 17
+    assert 0 < len(contents(files.cache_root())) < 17

@@ -17,7 +17,6 @@ from recorded import make_bank
 
 from wsaed import parameters, runs
 from wsaed.secost import method
-from wsaed.secost.method import cascade
 
 
 def other_cache(cache):
@@ -114,7 +113,7 @@ def test_an_interrupt_of_all_processes_says_nothing(cache):
 
 
 def test_teachers_are_trained_first_and_shared(cache):
-    stages = cascade(spec(), [0.3, 0.2])
+    stages = method.cascade(spec(), [0.3, 0.2])
     assert [len(wave) for wave in runs.waves([(stages[2], 0), (stages[1], 0)])] == [1, 1, 1]
     runs.train([(stages[2], 0)])
     assert all(runs.load(s, 0) for s in stages) and runs.waves([(stages[2], 0)]) == []
@@ -123,7 +122,7 @@ def test_teachers_are_trained_first_and_shared(cache):
 
 
 def test_a_teacher_with_a_replicate_of_its_own_is_one_run_for_all_students(cache, monkeypatch):
-    base, student = cascade(spec(), [0.3])
+    base, student = method.cascade(spec(), [0.3])
     one = student | {"teachers": [base | {"replicate": 0}]}
     trained = []
 
@@ -148,7 +147,7 @@ def test_a_teacher_with_a_replicate_of_its_own_is_one_run_for_all_students(cache
 
 
 def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
-    base, student = cascade(spec(), [0.3])
+    base, student = method.cascade(spec(), [0.3])
     keys = {runs.key(base, 0), runs.key(base, 1), runs.key(student, 0), runs.key(spec(3), 0)}
     assert len(keys) == 4
     real = runs.code.digest
@@ -160,7 +159,7 @@ def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
 
 
 def test_a_failing_run_is_one_line_that_names_it_and_all_others_are_trained(cache):
-    bad, student = cascade(spec(net=NET | {"pool": "median"}), [0.3])
+    bad, student = method.cascade(spec(net=NET | {"pool": "median"}), [0.3])
     deaf = spec(corpus=spec()["corpus"] | {"snr": [9, 1]})
     bug, wanted = spec(net={"name": "secost.net:Missing"}), spec(epochs=1, draw=5)
     with refused(r"(the run secost.method:train .*|made): .*Error", RuntimeError) as error:

@@ -7,17 +7,15 @@ import pytest
 import torch
 from conftest import CASES, LABELS, bits, ends_the_same, lose_cats, refused
 
-from wsaed import nets, training
-from wsaed.features import FRONT_ENDS
+from wsaed import features, nets, postprocess, training
 from wsaed.joint import scores
 from wsaed.joint.data import STRONG, UNLABELLED, UNUSED, WEAK, Batch, Data
-from wsaed.postprocess import active_frames
 from wsaed.shallow import augment, method, systems
 
 SIZES = {"strong": 8, "weak": 8, "unlabelled": 20, "validation": 6, "test": 8}
 LABELLED, CURRICULA = 16, tuple(method.SHARES)
 EVERY = list(systems.CONFIGURATIONS)
-FRONT_END = FRONT_ENDS["lstm_40ms"]
+FRONT_END = features.FRONT_ENDS["lstm_40ms"]
 
 
 def spec(name="ef_sw_em_cs", steps=22, **more):
@@ -32,7 +30,7 @@ def teacher(corpus, tmp_path):
     """The folder of a teacher that is nearly sure of the truth, and of some clips surer."""
     folder = tmp_path / "teacher"
     folder.mkdir()
-    Y = active_frames(corpus["unlabelled"].hidden, LABELS, 250, 25.0).astype(np.float32)
+    Y = postprocess.active_frames(corpus["unlabelled"].hidden, LABELS, 250, 25.0).astype(np.float32)
     sure = np.linspace(0.6, 0.95, len(Y), dtype=np.float32)[:, None, None]
     t_s = 0.5 + (sure - 0.5) * (2 * Y - 1)
     np.save(folder / "unlabelled_frames.npy", t_s.astype(np.float16))
@@ -192,7 +190,7 @@ def test_the_unlabelled_clips_get_the_teachers_labels_and_no_others_do(corpus, t
     t_s, t_w = (np.load(teacher / f"unlabelled_{part}.npy") for part in ("frames", "clips"))
     assert np.array_equal(data.frame_labels[LABELLED:].numpy(), t_s)
     assert np.array_equal(data.clip_labels[LABELLED:].numpy(), t_w.astype(np.float32))
-    Y = active_frames(corpus["strong"].events, LABELS, 250, 25.0)
+    Y = postprocess.active_frames(corpus["strong"].events, LABELS, 250, 25.0)
     assert np.array_equal(data.frame_labels[8:16].numpy(), Y) and data.frame_labels[:8].sum() == 0
     tags = np.concatenate([corpus[name].clip_labels for name in ("weak", "strong")])
     assert np.array_equal(data.clip_labels[:LABELLED].numpy(), tags)

@@ -9,12 +9,9 @@ import torch
 from conftest import LABELS, made_events, refused
 from test_shallow_method import SIZES
 
-from wsaed import nets, parameters, runs, training
-from wsaed.features import FRONT_ENDS
+from wsaed import features, nets, parameters, postprocess, runs, training
 from wsaed.joint import scores
-from wsaed.postprocess import active_frames
 from wsaed.shallow import augment, method, systems, teacher
-from wsaed.shallow.method import event_mask, masked_cross_entropy
 
 # The net
 
@@ -65,15 +62,15 @@ def spans(M):
 
 def test_masked_cells_contribute_nothing():
     Y, y_w = labels()
-    mask, p = event_mask(y_w, 40), torch.rand(Y.shape, requires_grad=True)
+    mask, p = method.event_mask(y_w, 40), torch.rand(Y.shape, requires_grad=True)
     for denominator, M in product(method.DENOMINATORS, (mask, 0 * mask)):
         p.grad = None
-        found = masked_cross_entropy(p, Y, M, denominator)
+        found = method.masked_cross_entropy(p, Y, M, denominator)
         found.backward()
         assert (p.grad[M == 0] == 0).all() and (p.grad[M == 1] != 0).all()
         elsewhere = torch.where(M == 1, p, torch.rand(Y.shape))
         elsewhere[0, :, y_w[0] == 0] = 1.0  # even where the logarithm has no end
-        assert torch.equal(masked_cross_entropy(elsewhere, Y, M, denominator), found)
+        assert torch.equal(method.masked_cross_entropy(elsewhere, Y, M, denominator), found)
 
 
 # SpecAugment
@@ -219,8 +216,8 @@ def members(corpus, tmp_path):
 @pytest.fixture
 def said(corpus, members):
     """What each of the three says of the unlabelled clips."""
-    features = corpus["unlabelled"].features(FRONT_ENDS["guided_40ms"])
-    return [training.predict(nets.trained(MEMBER, 4, m), features) for m in members]
+    heard = corpus["unlabelled"].features(features.FRONT_ENDS["guided_40ms"])
+    return [training.predict(nets.trained(MEMBER, 4, m), heard) for m in members]
 
 
 def ensemble(members, folder, **more):
@@ -232,7 +229,7 @@ def ensemble(members, folder, **more):
 
 
 def test_pseudolabels_are_wrong_by_cell_and_where_the_event_mask_looks(members, said, tmp_path):
-    truth = active_frames(made_events("unlabelled", 20), LABELS, 250, 25.0)
+    truth = postprocess.active_frames(made_events("unlabelled", 20), LABELS, 250, 25.0)
     t_s, t_w = teacher.combined(said, "mean")
     wrong, inside, absent = [], [], []
     for i, c in np.ndindex(t_w.shape):

@@ -12,9 +12,7 @@ import pytest
 from conftest import CASES, REAL, needs_real, refused, tags_of
 from recorded import small_steps
 
-from wsaed.corpora import desed, load, shapes, soundscapes
-from wsaed.corpora.scenes import GAP
-from wsaed.corpora.sounds import SHORTEST
+from wsaed.corpora import desed, load, scenes, shapes, sounds, soundscapes
 from wsaed.corpora.sources import DESED, SPLITS, URBAN
 from wsaed.features import FRONT_ENDS
 
@@ -175,11 +173,11 @@ def test_events_keep_desed_s_annotation_rules(corpora):
         assert events
         by_label = defaultdict(list)
         for event in sorted(events, key=lambda event: event.onset):
-            assert event.offset - event.onset >= SHORTEST - 1e-3
+            assert event.offset - event.onset >= sounds.SHORTEST - 1e-3
             assert event.onset >= 0 and event.offset <= 10 + 1e-3
             by_label[event.label].append(event)
         for same in by_label.values():
-            assert all(b.onset - a.offset >= GAP - 1e-3 for a, b in pairwise(same))
+            assert all(b.onset - a.offset >= scenes.GAP - 1e-3 for a, b in pairwise(same))
 
 
 def test_what_a_split_tells(corpora):

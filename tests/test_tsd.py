@@ -8,15 +8,13 @@ import pytest
 import torch
 from conftest import CASES, bce, bits, ends_the_same, made_events, made_split, refused, weights_in
 
-from wsaed import nets, parameters, scoring, tagging, training
+from wsaed import features, nets, parameters, scoring, tagging, training
 from wsaed.corpora import Corpus, Event, Split, shapes, soundscapes
 from wsaed.corpora.pairs import Pairs, halves, pairs
-from wsaed.features import FRONT_ENDS
-from wsaed.tsd import conditional, method, scores
-from wsaed.tsd import systems as paper
+from wsaed.tsd import conditional, method, scores, systems
 from wsaed.tsd.method import Data, Student, algorithm_1, objective, student
 
-TSD = FRONT_ENDS["tsd_40ms"]
+TSD = features.FRONT_ENDS["tsd_40ms"]
 LABELS = ("Alarm", "Bell", "Cat", "Dog", "Saw", "Speech")
 ROLES = {"base_a": (0, 1), "base_b": (2, 3), "novel": (3, 4, 5)}
 SIZES = {"base_a": 8, "base_b": 8, "novel": 10, "validation": 6, "test": 10, "references": 24}
@@ -272,14 +270,14 @@ def test_the_stop_rule_keeps_the_last_iteration_that_improved():
 
 def test_the_papers_tables_agree_and_its_systems_are_what_they_say(monkeypatch):
     for column in ("event_f1_paper", "segment_f1"):
-        one, two, three = (paper.PUBLISHED[f"table_{k}"][column] for k in (1, 2, 3))
+        one, two, three = (systems.PUBLISHED[f"table_{k}"][column] for k in (1, 2, 3))
         assert two["ws"] == one["ws"] and three["a_f_3"] == one["a_f_3"]
         assert two["b_f_1"] == one["b_f_3"]  # whatever its iterations
     monkeypatch.setenv("PANNS", "/somewhere/panns.pth")
     p = parameters.chosen("mixed_tsd", "laptop")
-    found = paper.systems(p)
+    found = systems.systems(p)
     for profile in ("smoke", "laptop", "evidence", "paper"):
-        wanted = {name for names in paper.artefacts(profile).values() for name in names}
+        wanted = {name for names in systems.artefacts(profile).values() for name in names}
         assert wanted <= found.keys() and ("flip_0.2" in wanted) == (profile == "evidence")
         assert ("flip_0.3" in wanted) == (profile != "paper")
     teacher = found["b_f_3"]["teachers"][0]
@@ -292,14 +290,14 @@ def test_the_papers_tables_agree_and_its_systems_are_what_they_say(monkeypatch):
         ours = found[name.replace("b", "b_released") + "_f_source"]
         assert ours | {"ad": -ours["ad"]} == found[f"{name}_f_source"] and ours["ad"] < 0
     for system, many in {"ss": 6, "flip_0.3": 6, "drop_0.1": 3}.items():
-        assert [paper.replicates(system, p, n) for n in (1, 6)] == [1, many]
-    assert "flip_0.1" not in paper.systems(p | {"corpus": "target_sound"})
+        assert [systems.replicates(system, p, n) for n in (1, 6)] == [1, many]
+    assert "flip_0.1" not in systems.systems(p | {"corpus": "target_sound"})
 
 
 def test_the_conditional_network_s_clips_share_no_source_with_the_experiment(monkeypatch):
     monkeypatch.delenv("PANNS", raising=False)
     monkeypatch.setenv("BANK", "/somewhere/sounds")
-    spec = paper.systems(parameters.chosen("mixed_tsd", "smoke"))["ss"]
+    spec = systems.systems(parameters.chosen("mixed_tsd", "smoke"))["ss"]
     (pretraining,) = spec["teachers"][0]["teachers"]
     learned, used = (soundscapes.complete(one["corpus"]) for one in (pretraining, spec))
     assert learned["bank"] is None and used["bank"] == "sounds"
@@ -454,7 +452,7 @@ def test_the_conditional_network_may_be_panns_as_it_is(corpus, tmp_path, monkeyp
     assert set(conditional.embed(spec, 0, tmp_path, [], None)) == {"reference_accuracy"}
     fresh = nets.build(spec, 4)
     conditional.load_panns(tmp_path / "panns.pth", fresh)
-    x = torch.from_numpy(corpus["references"].features(FRONT_ENDS["panns"])[:])
+    x = torch.from_numpy(corpus["references"].features(features.FRONT_ENDS["panns"])[:])
     e = np.load(tmp_path / "embeddings.npy")
     assert e.shape == (24, 128) and np.allclose(e, conditional.embeddings(fresh, x), atol=1e-5)
     monkeypatch.setenv("PANNS", str(tmp_path / "other.pth"))
