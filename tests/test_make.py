@@ -129,15 +129,13 @@ def test_a_paper_that_fails_takes_no_other_with_it_and_the_report_is_written(tre
     assert code != 0 and "mixed_tsd is not all made: no room" in said
     assert rendered(said) == ["table_1", "table_2"], said
     assert [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render", "wsaed.pages"]
-    (tree / "wsaed/runs.py").write_text("import sys\nsys.exit(130)\n")
-    code, _, calls = make(tree, "tables", "PROFILE=smoke")
-    assert code != 0 and len(calls) == 1, "what was interrupted went on"
 
 
-def test_what_is_interrupted_while_it_renders_goes_no_further(tree):
-    (tree / "wsaed/render.py").write_text("import sys\nsys.exit(130)\n")
+@pytest.mark.parametrize("wanted", [["wsaed.runs"], ["wsaed.runs", "wsaed.render"]])
+def test_what_is_interrupted_while_it_trains_or_renders_goes_no_further(tree, wanted):
+    put(tree / f"{wanted[-1].replace('.', '/')}.py", "import sys\nsys.exit(130)\n")
     code, _, calls = make(tree, "tables", "PROFILE=smoke")
-    assert code != 0 and [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render"]
+    assert code != 0 and [call.split()[1] for call in calls] == wanted
 
 
 def test_a_kernel_that_is_killed_is_told_and_the_others_are_made(tree):

@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, one_line, python, refused
+from conftest import CASES, ROOT, one_line, python, refused
 from recorded import NAME, SMALL, edit
 from test_runs import until
 
@@ -222,16 +222,7 @@ def test_every_malformed_line_of_a_list_is_told(tmp_path, kind, line, said):
     assert one_line(error).startswith(f"{path}:3: ") and said in one_line(error)
 
 
-WRITTEN = {  # by other programs, with the same meaning
-    "UTF-16": lambda text: text.encode("utf-16"),
-    "a byte order mark, CR LF": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
-    "CR alone": lambda text: text.replace("\n", "\r").encode(),
-    "blank lines": lambda text: text.replace("\n", "\n\n").encode(),
-    "tabs after the last": lambda text: text.replace("\n", "\t\n").encode(),
-}
-
-
-@pytest.mark.parametrize("how", WRITTEN)
+@pytest.mark.parametrize("how", CASES["written"])
 def test_lists_may_be_written_otherwise(small, root, how):
     def said() -> list:
         every = load(small).splits.items()
@@ -240,8 +231,9 @@ def test_lists_may_be_written_otherwise(small, root, how):
 
     before, folders = said(), [root / folder for folder in small.variables.values()]
     lists = [p for x in folders for p in x.rglob("*") if p.suffix in (".tsv", ".csv", ".txt")]
+    end, encoding = CASES["written"][how]
     for path in lists:
-        path.write_bytes(WRITTEN[how](path.read_text()))
+        path.write_bytes(path.read_text().replace("\n", end).encode(encoding))
     assert len(lists) >= 5 and said() == before
 
 

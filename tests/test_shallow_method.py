@@ -1,11 +1,9 @@
 """The shallow student's curriculum, objective and training: pools, equations 3 to 7, resuming."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, LABELS, bits, ends_the_same, lose_cats, refused
+from conftest import CASES, LABELS, bce, bits, ends_the_same, lose_cats, refused
 
 from wsaed import features, nets, postprocess, training
 from wsaed.joint import scores
@@ -119,10 +117,6 @@ def batch_of(kinds):
     return Batch(torch.zeros(n, 30, 20), *labels, 0, 1), s_s, s_w
 
 
-def bce(p, y):
-    return -y * math.log(p) - (1 - y) * math.log(1 - p)
-
-
 def mask_cell(kind, y_w, Y_s, t, c, margin):
     if kind == "none":
         return 1
@@ -138,12 +132,12 @@ def naive(spec, batch, s_s, s_w, margin):
     found = {}
     for name, kind in (("weak", WEAK), ("strong", STRONG), ("unlabelled", UNLABELLED)):
         clips = [i for i, k in enumerate(batch.kind.tolist()) if k == kind]
-        tags = [bce(p_w[i, c], y_w[i, c]) for i in clips for c in range(4)]
+        tags = bce(p_w[clips], y_w[clips]) if clips else 0
         cells = [(i, t, c) for i in clips for t in range(30) for c in range(4)]
         M = [mask_cell(spec["mask"], y_w[i], Y_s[i], t, c, margin) for i, t, c in cells]
         frames = sum(bce(p_s[cell], Y_s[cell]) for cell, m in zip(cells, M, strict=True) if m)
         by = len(cells) if spec["denominator"] == "cells" else max(sum(M), 1)
-        found[f"{name}_w"] = (1 if kind == WEAK else 0.75) * sum(tags) / max(len(tags), 1)
+        found[f"{name}_w"] = (1 if kind == WEAK else 0.75) * tags
         if kind == STRONG or (kind == UNLABELLED and spec["pseudolabels"] == "strong+weak"):
             found[f"{name}_s"] = 1.5 * frames / max(by, 1)
     return found
