@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -59,6 +60,18 @@ def put(path: Path, content: str | bytes = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def notebook(*sources) -> str:
+    """A notebook's text, of code; its first cell, if there is something in it, sets parameters."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata.tags = ["parameters"] * bool(sources[0])
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+
+
+def shown(systems, profile: str) -> set[str]:
+    """The systems that a paper's tables and figures show."""
+    return set().union(*systems.artefacts(profile).values())
 
 
 def git(*arguments, cwd=None) -> str:

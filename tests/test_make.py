@@ -10,7 +10,7 @@ import time
 
 import nbformat
 import pytest
-from conftest import CASES, ROOT, git, put, python
+from conftest import CASES, ROOT, git, notebook, put, python
 
 from wsaed import files
 
@@ -30,10 +30,8 @@ home = pathlib.Path(os.environ["RESULTS"]) / "secost"
 """
 
 
-def notebook(body, cell="width = None\nrate = 1.0"):
-    new = nbformat.v4
-    cells = [new.new_code_cell(cell, metadata={"tags": ["parameters"]}), new.new_code_cell(body)]
-    return nbformat.writes(new.new_notebook(cells=cells))
+def table(body):
+    return notebook("width = None\nrate = 1.0", body)
 
 
 def executable(path, text):
@@ -50,7 +48,7 @@ def tree(tmp_path):
     for name in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py", "bounds.yaml"):
         shutil.copy(ROOT / f"wsaed/{name}", home)
     for name in ("table_1", "table_2"):
-        put(tmp_path / f"notebooks/secost/{name}.ipynb", notebook(BODY.replace("NAME", name)))
+        put(tmp_path / f"notebooks/secost/{name}.ipynb", table(BODY.replace("NAME", name)))
     for profile in ("smoke", "laptop", "evidence", "paper"):
         put(tmp_path / f"params/{profile}/secost.yaml", "width: 2\nrate: 1.0\nreplicates: 10\n")
     calls = f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexec "{sys.executable}" "$@"\n'
@@ -88,7 +86,7 @@ def test_a_second_call_runs_no_notebook_and_an_edit_runs_one(tree):
     code, said, calls = make(tree, "tables", "PROFILE=smoke")
     assert (code, rendered(said)) == (0, []) and "--anew" not in calls[0], said
     path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook(BODY.replace("NAME", "table_1") + "\nprint('edited')"))
+    path.write_text(table(BODY.replace("NAME", "table_1") + "\nprint('edited')"))
     code, said, _ = make(tree, "tables", "PROFILE=smoke")
     assert (code, rendered(said)) == (0, ["table_1"]), said
 
@@ -111,7 +109,7 @@ def test_a_wrong_parameter_stops_before_a_kernel_starts(tree):
 
 def test_a_failed_notebook_is_kept_and_fails_again_and_the_others_are_made(tree):
     path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook("print(width, rate)\nraise ValueError('no such\\nthing')"))
+    path.write_text(table("print(width, rate)\nraise ValueError('no such\\nthing')"))
     for done in (["table_2"], []):
         code, said, _ = make(tree, "tables", "PROFILE=smoke")
         told = [x for x in said.splitlines() if "no such" in x]
@@ -140,7 +138,7 @@ def test_what_is_interrupted_while_it_trains_or_renders_goes_no_further(tree, wa
 
 def test_a_kernel_that_is_killed_is_told_and_the_others_are_made(tree):
     path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook("import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"))
+    path.write_text(table("import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"))
     code, said, _ = make(tree, "tables", "PROFILE=smoke")
     assert code != 0 and rendered(said) == ["table_2"]
     assert said.count("table_1.ipynb failed: its kernel was killed; was there memory? (kept") == 1
@@ -160,7 +158,7 @@ def test_two_at_once_end_well_and_run_each_notebook_once(tree):
 def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     path = tree / "notebooks/start_here.ipynb"
     body = "import os\nassert 'RESULTS' not in os.environ\nprint(width, rate)"
-    path.write_text(notebook(body))
+    path.write_text(table(body))
     code, said, _ = make(tree, "notebooks")
     assert code == 0 and ", profile smoke," in said, said
     cells = nbformat.read(path, 4).cells
@@ -169,7 +167,7 @@ def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     assert "papermill" not in path.read_text() and "injected" not in path.read_text()
     once = path.read_bytes()
     assert make(tree, "clean")[0] == make(tree, "notebooks")[0] == 0 and path.read_bytes() == once
-    broken = notebook("print(width, rate)\n1 / 0")
+    broken = table("print(width, rate)\n1 / 0")
     path.write_text(broken)
     code, said, _ = make(tree, "notebooks")
     assert code != 0 and "ZeroDivisionError" in said and path.read_text() == broken

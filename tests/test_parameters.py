@@ -2,9 +2,8 @@
 
 from fnmatch import fnmatch
 
-import nbformat
 import pytest
-from conftest import CASES, ROOT, put, refused
+from conftest import CASES, ROOT, notebook, put, refused
 
 from wsaed import files, parameters, render, report
 from wsaed.papers import PAPERS
@@ -51,13 +50,11 @@ def demo(tmp_path, monkeypatch):
     monkeypatch.setattr(parameters, "ROOT", tmp_path)
 
     def write(paper="demo", **changed):
-        given, new = GOOD | changed, nbformat.v4
-        tags = {"tags": ["parameters"]} if given["cell"] else {}
-        cells = [new.new_code_cell(given["cell"], metadata=tags), new.new_code_cell(given["body"])]
+        given = GOOD | changed
         for profile, text in (("smoke", GOOD["file"]), ("mine", given["file"])):
             put(tmp_path / f"params/{profile}/demo.yaml", text)
-        notebook = nbformat.writes(new.new_notebook(cells=cells))
-        return put(tmp_path / f"notebooks/{paper}/table_1.ipynb", notebook)
+        text = notebook(given["cell"], given["body"])
+        return put(tmp_path / f"notebooks/{paper}/table_1.ipynb", text)
 
     return write
 

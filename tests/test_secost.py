@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import refused, spec
+from conftest import refused, shown, spec
 
 from wsaed import corpora, features, nets, parameters, runs, tagging, training
 from wsaed.secost import method
@@ -176,9 +176,8 @@ def test_what_a_teacher_knows_of_missing_labels():
 def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
     p = parameters.chosen("secost", "evidence")
     systems, beside = paper.systems(p), set(paper.PUBLISHED["beside"])
-    every = {profile: paper.artefacts(profile) for profile in ("laptop", "evidence")}
-    shown = {profile: set().union(*found.values()) for profile, found in every.items()}
-    assert shown["evidence"] == set(systems) and shown["laptop"] == shown["evidence"] - beside
+    assert shown(paper, "evidence") == set(systems)
+    assert shown(paper, "laptop") == set(systems) - beside
     assert systems["fixed_1"] == systems["alpha_0.3"] == systems["variable_1"]
     assert systems["noise_1_0"] == systems["base"] != systems["noise_0_0"]
     assert [paper.replicates("noise_1.5_1", p, n) for n in (1, 6)] == [1, 3]

@@ -317,12 +317,6 @@ def test_a_rankings_quality_is_its_naive_transcription():
     assert method.ranking_quality(t, y, y) == pytest.approx((1 / y[:, [0, 1, 3]].mean(), 1))
 
 
-def script(monkeypatch, values):
-    """Let validation find these scores, one a call."""
-    said = iter(values)
-    monkeypatch.setattr(scores, "validation_f1", lambda *any: next(said))
-
-
 FALLING = [0.1, 0.4, 0.3, 0.2, 0.25, 0.3, 0.1, 0.2]  # the best epoch is the second
 
 
@@ -332,7 +326,8 @@ def test_an_interrupted_run_ends_in_the_same_bits(
 ):
     def again(folder, tell):
         resumed = (folder / "checkpoint.pt").exists()  # it is of the epoch before
-        script(monkeypatch, FALLING[killed_in - 1 :] if resumed else FALLING)
+        said = iter(FALLING[killed_in - 1 :] if resumed else FALLING)  # one a call
+        monkeypatch.setattr(scores, "validation_f1", lambda *any: next(said))
         return train(tell, folder=folder)
 
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")

@@ -344,8 +344,6 @@ def test_a_silent_negative_is_a_hit_under_the_paper_s_convention_alone():
     found = scores.counts(TEST, CLASSES, SAID[2])
     assert found["event_f1"].sum(0).tolist() == [[0, 1, 0], [0, 1, 0]]
     assert found["event_f1_paper"].sum(0).tolist() == [[1, 2, 2], [1, 2, 2]]
-    f1 = {name: scoring.macro(scoring.class_f1(c))[0] for name, c in found.items()}
-    assert f1 == {"event_f1": 0, "event_f1_paper": 0.5, "segment_f1": 0}
 
 
 def test_events_are_runs_of_frames_over_the_threshold_of_their_class():
