@@ -16,11 +16,9 @@ from wsaed.corpora import urban_sed
 
 NAME = "secost_40ms"  # of the front end
 HERE = Path(__file__).parent
-SMALL = {  # see recorded.yaml
-    name: SimpleNamespace(name=name, reader=command.READERS[name], **known)
-    for name, known in yaml.safe_load((HERE / "recorded.yaml").read_text()).items()
-}
-for small in SMALL.values():
+SMALL = yaml.safe_load((HERE / "recorded.yaml").read_text())
+for name, known in SMALL.items():
+    small = SMALL[name] = SimpleNamespace(name=name, reader=command.READERS[name], **known)
     small.wrong = Counter(state.partition(":")[0] for state in small.states.values())
     small.arguments = [x for name, n in small.spec.items() for x in (f"--{name}", str(n))]
 

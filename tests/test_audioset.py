@@ -12,11 +12,8 @@ from wsaed.files import content
 
 FILES = HERE / "audioset_files"
 SPEC = {"name": "audioset", **SMALL["audioset"].spec}
-YTIDS = {
-    line.split(",")[0]: line.split('"')[1].split(",")
-    for name in audioset.LISTS
-    for line in (FILES / name).read_text().splitlines()[3:]
-}
+LINES = [x for name in audioset.LISTS for x in (FILES / name).read_text().splitlines()[3:]]
+YTIDS = {line.split(",")[0]: line.split('"')[1].split(",") for line in LINES}
 MIDS = [x.split(",")[1] for x in (FILES / audioset.CLASSES).read_text().splitlines()[1:]]
 
 

@@ -135,13 +135,7 @@ def test_folds_are_honoured_or_refused(monkeypatch, count, others, fixed, wanted
         assert folds is None or sum(map(len, on)) == len(set().union(*on))
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        ("r{}.wav", "each with its own scenes from the same test recordings, initialisation"),
-        ("{}-r.wav", "each with its own scenes from another test fold (training folds overlap), i"),
-    ],
-)
+@pytest.mark.parametrize(("names", "said"), CASES["replicates"])
 def test_a_table_tells_of_folds_and_of_what_is_left_out(folder, names, said):
     for path in [*folder.glob("*/*.wav"), *folder.glob("*/*.flac")]:
         path.rename(path.with_name(names.format(ord(path.stem[-1]) % 8) + path.suffix))
@@ -192,11 +186,9 @@ def test_scenes_use_the_recordings_and_say_how_long(folder):
     knock, rain = postprocess.durations(clips, corpus.labels)
     assert set(np.round(knock, 1)) <= {0.3, 0.4, 0.5}  # they keep their length
     assert max(rain) > 4  # longer than any recording
-    used = [
-        {r.path for name in corpus.labels for r in bank.choose(where, name, split)}
-        for where in [corpus["test"].waveform.args[0].sounds.where]
-        for split in ("train", "validation", "test")
-    ]
+    where = corpus["test"].waveform.args[0].sounds.where
+    chosen = ([bank.choose(where, name, x) for name in corpus.labels] for x in corpus.splits)
+    used = [{r.path for mine in every for r in mine} for every in chosen]
     assert sum(map(len, used)) == len(set().union(*used)) == 18
     assert corpus["test"].waveform(1).shape == (160_000,)
 

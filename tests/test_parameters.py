@@ -70,10 +70,8 @@ def test_a_notebook_gets_the_keys_that_it_declares_and_none_without_a_file(demo)
 
 @pytest.mark.parametrize(("changes", "complaint"), CASES["notebooks"])
 def test_what_is_wrong_is_said_in_one_line_before_a_kernel_starts(demo, changes, complaint):
-    changed = {
-        part: x if isinstance(x, str) else GOOD[part].replace(*x) for part, x in changes.items()
-    }
-    path = demo(**changed)
+    every = {part: [GOOD[part], x] if isinstance(x, str) else x for part, x in changes.items()}
+    path = demo(**{part: GOOD[part].replace(*change) for part, change in every.items()})
     with refused(complaint):
         render.check(path, "mine")
 

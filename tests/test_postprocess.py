@@ -144,9 +144,8 @@ def test_a_class_that_never_occurs_keeps_one_half():
 
 def test_thresholds_and_gates_are_the_best_of_all_pairs():
     """Against every pair by hand, each detected with its gate."""
-    reference = [
-        [Event("Dishes", 3, 9), Event("Frying", 5 + i % 4, 25)][: i % 3] for i in range(12)
-    ]
+    every = ([Event("Dishes", 3, 9), Event("Frying", 5 + i % 4, 25)] for i in range(12))
+    reference = [both[: i % 3] for i, both in enumerate(every)]
     p, tags = 0.5 * rng().random((12, 30, 2)), rng().random((12, 2))
     p += 0.4 * active_frames(reference, LABELS, 30, 1)
     tags[:, 0] *= 0.4  # tags of Dishes never pass a half

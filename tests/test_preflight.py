@@ -23,7 +23,7 @@ BROKEN = [  # what monkeypatch does, what is said
     (
         "setattr",
         (sys, "version_info", OLD),
-        "python: this is 3.9: install 3.11, 3.12 or 3.13, then ",
+        "python: this is 3.9: install 3.11, 3.12 or 3.13, then",
     ),
     ("setattr", (metadata, "version", lambda name: "1.0"), "packages: anyio is 1.0, not "),
     ("setenv", ("CACHE", "{}/file/cache"), "room: {}/file/cache: Not a directory: "),

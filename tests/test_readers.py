@@ -124,10 +124,8 @@ def test_a_number_takes_the_first_clips_zero_and_null_take_all(small, root):
             assert paths[:shared] == whole[name].features(FRONT_END).paths[:shared]
     others = [name for name in small.sizes if name not in small.spec]
     for some in (0, None):
-        again = load(small, **dict.fromkeys(others, some))
-        assert {name: split.clips for name, split in again.splits.items()} == {
-            name: split.clips for name, split in whole.splits.items()
-        }
+        for name, split in load(small, **dict.fromkeys(others, some)).splits.items():
+            assert split.clips == whole[name].clips
 
 
 def test_minus_one_leaves_a_split_out(small, root):
@@ -358,10 +356,8 @@ def test_features_of_other_code_are_not_used(desed_root, monkeypatch):
 
 
 def contents(cache: Path) -> dict[str, bytes]:
-    found = (p for kind in ("features", "checked") for p in (cache / "desed" / kind).rglob("*"))
-    return {
-        p.name: p.read_bytes() for p in found if p.suffix in (".npy", ".json") and p.name[0] != "."
-    }
+    kinds = ("features/**/[!.]*.npy", "checked/**/[!.]*.json")
+    return {p.name: p.read_bytes() for kind in kinds for p in (cache / "desed").glob(kind)}
 
 
 def build(environment: dict, slow: bool) -> None:

@@ -20,11 +20,14 @@ CORPUS = {"name": "soundscapes", "bank": None}
 
 def records(scores: dict) -> dict:
     """{(system, replicate): record} of {system: {column: [a score a replicate]}}."""
-    return {
-        (system, r): {"spec": {"corpus": CORPUS}, "scores": {c: v[r] for c, v in columns.items()}}
-        for system, columns in scores.items()
-        for r in range(len(next(iter(columns.values()))))
-    }
+    found = {}
+    for system, columns in scores.items():
+        for r in range(len(next(iter(columns.values())))):
+            made = {"system": system, "replicate": r, "cost": {"seconds": 60 * (1 + r)}}
+            made |= {"spec": {"corpus": CORPUS, "budget": {"epochs": 1}}, "versions": {}}
+            made |= {"code": "", "data": "", "scores": {c: v[r] for c, v in columns.items()}}
+            found[system, r] = made
+    return found
 
 
 @pytest.fixture
@@ -71,10 +74,6 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     scores = {"gl": {"f1_esp": [0.1, 0.2, 0.3]}, "pts": {"f1_esp": [0.1, 0.1, 0.101]}}
     scores["control"] = {"f1_esp": [0.4, 0.6, 0.5]}
     known = records(scores)
-    for key, record in known.items():
-        record["spec"]["budget"] = {"epochs": 1}
-        record |= {"system": key[0], "replicate": key[1], "code": "", "data": "", "versions": {}}
-        record["cost"] = {"seconds": 60 * (1 + key[1])}
     runs.write_records(home / "records.json", known)
     (home / "plateau.csv").write_text("system,change\ngl,0.004\n")
     df.attrs["evidence"] = str(home)
@@ -130,9 +129,8 @@ def test_curves_draw_each_replicate_its_best_epoch_and_every_term_s_slope():
     slopes = {"loss": [3, 2, 1], "weak": [2, 1, 1], "weak'": [4.0, 2.0, 1.0]}
     scores = {r: {"curves": slopes | {"validation": v}} for r, v in known.items()}
     best = {0: 2, 1: 1}
-    found = report.frame(
-        {("gl", r): {"scores": {"best_epoch": best[r]} | s} for r, s in scores.items()}
-    )
+    every = {("gl", r): {"scores": {"best_epoch": best[r]} | s} for r, s in scores.items()}
+    found = report.frame(every)
     fig, axes = plt.subplots(1, 2)
     plots.curves(axes, found, {"gl": "GL"})
     drawn = [line.get_xydata() for line in axes[0].get_lines()]

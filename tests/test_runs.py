@@ -295,9 +295,8 @@ def test_the_papers_whose_corpora_are_given_and_the_notebooks_to_run(lab, monkey
 
 
 WANTED = {"secost": (2, 3), "joint_at_aed": (2, 5), "shallow_student": (2, 5), "mixed_tsd": (8, 8)}
-BANKS = sorted(
-    {(c - few, n - less) for c, n in WANTED.values() for few, less in ((0, 0), (1, 0), (0, 1))}
-)
+FEWER = ((0, 0), (1, 0), (0, 1))
+BANKS = sorted({(c - few, n - less) for c, n in WANTED.values() for few, less in FEWER})
 
 
 @pytest.mark.parametrize(("classes", "many"), BANKS)

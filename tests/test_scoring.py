@@ -17,10 +17,9 @@ RANKINGS = [(scoring.average_precision, average_precision_score), (scoring.roc_a
 def read_events(path):
     """file -> events of a table with columns filename, onset, offset, event_label (tabs)."""
     table = pd.read_csv(path, sep="\t")
-    found = {file: [] for file in table["filename"]}
-    for row in table.dropna().itertuples():
-        found[row.filename].append(Event(row.event_label, row.onset, row.offset))
-    return found
+    columns = ["event_label", "onset", "offset"]
+    by_file = table.groupby("filename")[columns]
+    return {file: [*mine.dropna().itertuples(index=False)] for file, mine in by_file}
 
 
 def tagged(seed, clips=60, classes=7, levels=8):
@@ -136,14 +135,11 @@ def scenes(seed, files=12, classes=5, crowd=5):
     labels = [f"class {c}" for c in range(classes)]
     reference, estimated = {}, {}
     for f in range(files):
-        name = f"{f}.wav"
-        reference[name] = events = []
-        for _ in range(rng.integers(0, crowd + 1)):
-            # a grid, so that events meet segment borders; some have no length at all
-            onset = float(rng.integers(0, 40)) / 4
-            length = float(rng.integers(0, 9)) / 4
-            events.append(Event(labels[rng.integers(classes)], onset, onset + length))
-        answer = []
+        name, answer = f"{f}.wav", []
+        # a grid, so that events meet segment borders; some have no length at all
+        drawn = rng.integers([classes, 40, 9], size=(rng.integers(0, crowd + 1), 3)).tolist()
+        events = [Event(labels[c], onset / 4, (onset + lasts) / 4) for c, onset, lasts in drawn]
+        reference[name] = events
         for event in events * 2:
             on, off = (max(0.0, t + rng.choice([0, 0.1, 0.2, -0.2, 0.25, 0.7])) for t in event[1:3])
             if rng.random() < 0.7:

@@ -101,11 +101,10 @@ def test_weights_that_are_no_convex_mix_are_refused_in_one_line(case, alpha):
 
 
 def test_a_cascade_nests_and_never_starts_from_its_teacher():
-    stages = method.cascade(spec(), paper.PUBLISHED["cascades"]["variable"])
+    alphas = paper.PUBLISHED["cascades"]["variable"]
+    stages = method.cascade(spec(), alphas)
     assert [s["draw"] for s in stages] == [0, 1, 2, 3, 4, 5]
-    assert [s["alpha"] for s in stages[1:]] == [
-        [a, 1 - a] for a in paper.PUBLISHED["cascades"]["variable"]
-    ]
+    assert [s["alpha"] for s in stages[1:]] == [[a, 1 - a] for a in alphas]
     assert all(stages[k]["teachers"] == [stages[k - 1]] for k in range(1, 6))
 
 

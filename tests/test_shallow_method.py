@@ -126,9 +126,8 @@ def mask_cell(kind, y_w, Y_s, t, c, margin):
 
 def naive(spec, batch, s_s, s_w, margin):
     """Equations 3 to 7 as loops over clips, frames and classes."""
-    y_w, Y_s, p_s, p_w = (
-        v.double().numpy() for v in (batch.clip_labels, batch.frame_labels, s_s, s_w)
-    )
+    known = (batch.clip_labels, batch.frame_labels, s_s, s_w)
+    y_w, Y_s, p_s, p_w = (v.double().numpy() for v in known)
     found = {}
     for name, kind in (("weak", WEAK), ("strong", STRONG), ("unlabelled", UNLABELLED)):
         clips = [i for i, k in enumerate(batch.kind.tolist()) if k == kind]
