@@ -130,14 +130,10 @@ NET = {"name": "secost.net:WelsNet", "width": 0.125, "mels": 32}
 def spec(epochs=2, **changes):
     """A run that takes a second: SeCoST's on 48 scenes."""
     sizes = {"train": 24, "validation": 8, "test": 16}
-    return {
-        "method": "secost.method:train",
-        "net": NET,
-        "corpus": {"name": "soundscapes", "shape": "ontology", **sizes},
-        "front_end": "secost_40ms",
-        "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
-        "draw": 0,
-    } | changes
+    found = {"method": "secost.method:train", "net": NET, "front_end": "secost_40ms", "draw": 0}
+    found["corpus"] = {"name": "soundscapes", "shape": "ontology", **sizes}
+    found["budget"] = {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3}
+    return found | changes
 
 
 def alone(cache: Path, monkeypatch) -> None:

@@ -507,7 +507,6 @@ def test_half_of_the_gap_is_the_bound_and_without_a_gap_no_share_is_judged():
 
 # Preconditions
 
-TAGS = "event_f1_tuned_baseline"
 MET = {paper: given(text) for paper, text in CASES["met"].items()}
 
 
@@ -547,7 +546,7 @@ def test_what_is_told_decides_nothing_and_what_was_not_trained_is_not_asked():
 def test_an_oracles_gap_needs_its_interval_where_there_is_one():
     found = claims.preconditions("joint_at_aed", frame(MET["joint_at_aed"], 1))[0]
     assert found["needed"].tolist()[-2:] == ["> 0", "> 0"] and all(found["met"])
-    near = MET["joint_at_aed"] | given(f"all_tagged@{TAGS}=0.205")
+    near = MET["joint_at_aed"] | given("all_tagged@event_f1_tuned_baseline=0.205")
     found = claims.preconditions("joint_at_aed", frame(near, noise=0.02, seed=2))[0]
     assert found["measured"].iloc[-1] > 0 and not found["met"].iloc[-1]
 

@@ -30,8 +30,8 @@ home = pathlib.Path(os.environ["RESULTS"]) / "secost"
 """
 
 
-def table(body):
-    return notebook("width = None\nrate = 1.0", body)
+def table(path, body):
+    return put(path, notebook("width = None\nrate = 1.0", body))
 
 
 def executable(path, text):
@@ -48,7 +48,7 @@ def tree(tmp_path):
     for name in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py", "bounds.yaml"):
         shutil.copy(ROOT / f"wsaed/{name}", home)
     for name in ("table_1", "table_2"):
-        put(tmp_path / f"notebooks/secost/{name}.ipynb", table(BODY.replace("NAME", name)))
+        table(tmp_path / f"notebooks/secost/{name}.ipynb", BODY.replace("NAME", name))
     for profile in ("smoke", "laptop", "evidence", "paper"):
         put(tmp_path / f"params/{profile}/secost.yaml", "width: 2\nrate: 1.0\nreplicates: 10\n")
     calls = f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexec "{sys.executable}" "$@"\n'
@@ -85,8 +85,8 @@ def test_a_second_call_runs_no_notebook_and_an_edit_runs_one(tree):
 
     code, said, calls = make(tree, "tables", "PROFILE=smoke")
     assert (code, rendered(said)) == (0, []) and "--anew" not in calls[0], said
-    path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(table(BODY.replace("NAME", "table_1") + "\nprint('edited')"))
+    body = BODY.replace("NAME", "table_1") + "\nprint('edited')"
+    table(tree / "notebooks/secost/table_1.ipynb", body)
     code, said, _ = make(tree, "tables", "PROFILE=smoke")
     assert (code, rendered(said)) == (0, ["table_1"]), said
 
@@ -108,8 +108,8 @@ def test_a_wrong_parameter_stops_before_a_kernel_starts(tree):
 
 
 def test_a_failed_notebook_is_kept_and_fails_again_and_the_others_are_made(tree):
-    path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(table("print(width, rate)\nraise ValueError('no such\\nthing')"))
+    body = "print(width, rate)\nraise ValueError('no such\\nthing')"
+    table(tree / "notebooks/secost/table_1.ipynb", body)
     for done in (["table_2"], []):
         code, said, _ = make(tree, "tables", "PROFILE=smoke")
         told = [x for x in said.splitlines() if "no such" in x]
@@ -137,8 +137,8 @@ def test_what_is_interrupted_while_it_trains_or_renders_goes_no_further(tree, wa
 
 
 def test_a_kernel_that_is_killed_is_told_and_the_others_are_made(tree):
-    path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(table("import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"))
+    body = "import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"
+    table(tree / "notebooks/secost/table_1.ipynb", body)
     code, said, _ = make(tree, "tables", "PROFILE=smoke")
     assert code != 0 and rendered(said) == ["table_2"]
     assert said.count("table_1.ipynb failed: its kernel was killed; was there memory? (kept") == 1
@@ -156,9 +156,8 @@ def test_two_at_once_end_well_and_run_each_notebook_once(tree):
 
 
 def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
-    path = tree / "notebooks/start_here.ipynb"
     body = "import os\nassert 'RESULTS' not in os.environ\nprint(width, rate)"
-    path.write_text(table(body))
+    path = table(tree / "notebooks/start_here.ipynb", body)
     code, said, _ = make(tree, "notebooks")
     assert code == 0 and ", profile smoke," in said, said
     cells = nbformat.read(path, 4).cells
@@ -167,8 +166,7 @@ def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     assert "papermill" not in path.read_text() and "injected" not in path.read_text()
     once = path.read_bytes()
     assert make(tree, "clean")[0] == make(tree, "notebooks")[0] == 0 and path.read_bytes() == once
-    broken = table("print(width, rate)\n1 / 0")
-    path.write_text(broken)
+    broken = table(path, "print(width, rate)\n1 / 0").read_text()
     code, said, _ = make(tree, "notebooks")
     assert code != 0 and "ZeroDivisionError" in said and path.read_text() == broken
 

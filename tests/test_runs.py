@@ -29,13 +29,10 @@ def other_cache(cache):
 def start(cache, *specs, **environment):
     call = "import json, sys; from wsaed import files, runs; "
     call += "files.one_line(lambda: runs.train([(s, 0) for s in json.loads(sys.argv[1])]))"
-    return subprocess.Popen(
-        [sys.executable, "-c", call, json.dumps(specs)],
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        start_new_session=True,
-        env=os.environ | {"CACHE": str(cache), "JOBS": "1", "HEADLESS": "1"} | environment,
-    )
+    environment = {"CACHE": str(cache), "JOBS": "1", "HEADLESS": "1"} | environment
+    how = {"stderr": subprocess.PIPE, "cwd": ROOT, "start_new_session": True}
+    how["env"] = os.environ | environment
+    return subprocess.Popen([sys.executable, "-c", call, json.dumps(specs)], **how)
 
 
 def told(home):

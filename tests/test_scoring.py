@@ -153,19 +153,17 @@ def scenes(seed, files=12, classes=5, crowd=5):
     return reference, estimated, labels
 
 
-def same(ours, theirs):
-    for mine, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, other, **EXACT)
+# The onset's tolerance and the offset's share of a length; a segment's seconds
+SETTINGS = [("event", 0.2, 0.2), ("event", 0.2, 0.5), ("event", 0.5, 0.0)]
+SETTINGS += [("segment", 1.0), ("segment", 0.2)]
 
 
 def same_as_sed_eval(reference, estimated, labels=None):
-    for t_collar, percentage in ((0.2, 0.2), (0.2, 0.5), (0.5, 0.0)):
-        settings = {"t_collar": t_collar, "percentage": percentage}
-        ours = scoring.event_f1(reference, estimated, labels, **settings)
-        same(ours, scoring.sed_eval_event(reference, estimated, labels, **settings))
-    for resolution in (1.0, 0.2):
-        ours = scoring.segment_f1(reference, estimated, labels, resolution)
-        same(ours, scoring.sed_eval_segment(reference, estimated, labels, resolution))
+    for kind, *settings in SETTINGS:
+        both = getattr(scoring, f"{kind}_f1"), getattr(scoring, f"sed_eval_{kind}")
+        ours, theirs = (f1(reference, estimated, labels, *settings) for f1 in both)
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine, other, **EXACT)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -1,7 +1,5 @@
 """SeCoST's networks: table 1, what a segment hears, the rivals' shapes, naive formulas."""
 
-import copy
-
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -23,7 +21,7 @@ def fitted(**settings):
 def test_table_1_from_the_live_net_equals_the_print_except_the_last_activation():
     net = WelsNet(PRINTED["classes"])
     assert nets.parameter_count(net) == PRINTED["parameters"] == 14_677_711
-    before = copy.deepcopy(net.state_dict())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
     live = layer_table(net, PRINTED["frames"])
     printed = [tuple(c.replace("|C|", "527") for c in row) for row in PRINTED["rows"]]
     differing = [(a, b) for a, b in zip(live, printed, strict=True) if a != b]
@@ -38,7 +36,7 @@ def test_table_1_from_the_live_net_equals_the_print_except_the_last_activation()
 
 def test_a_drawn_network_shows_the_sizes_and_parameters_of_the_live_one():
     net, x = WelsNet(7, 0.125), torch.zeros(1, 256, 64)
-    before = copy.deepcopy(net.state_dict())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
     _, ax = plt.subplots()
     plots.architecture(ax, net, x)
     drawn = {t.get_text().split("\n")[0]: t.get_text().split("\n")[1:] for t in ax.texts}

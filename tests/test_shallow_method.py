@@ -12,7 +12,6 @@ from wsaed.shallow import augment, method, systems
 
 SIZES = {"strong": 8, "weak": 8, "unlabelled": 20, "validation": 6, "test": 8}
 LABELLED, CURRICULA = 16, tuple(method.SHARES)
-EVERY = list(systems.CONFIGURATIONS)
 FRONT_END = features.FRONT_ENDS["lstm_40ms"]
 
 
@@ -212,7 +211,7 @@ def test_a_teacher_of_other_clips_is_one_line(corpus, teacher):
 # Training
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", systems.CONFIGURATIONS)
 def test_every_configuration_trains_for_the_same_steps(name, unscored, watched, train):
     rows = []
     found = train(rows.append, name)

@@ -187,7 +187,6 @@ def test_another_rule_is_one_line():
 
 SIZE = {"width": 0.05, "frames": 250, "mels": 32, "dropout": 0.0}
 MEMBER = {"net": {"name": "joint.nets:guided_pair"} | SIZE, "front_end": "guided_40ms"}
-PARTS = ("frames", "clips")
 
 
 @pytest.fixture
@@ -215,7 +214,7 @@ def ensemble(members, folder, **more):
     spec = MEMBER | {"corpus": {}, "rule": "mean", "single": False, "teachers": [MEMBER] * 3}
     folder.mkdir()
     found = teacher.ensemble(spec | more, 0, folder, members, None)
-    return found, [np.load(folder / f"unlabelled_{part}.npy") for part in PARTS]
+    return found, [np.load(folder / f"unlabelled_{part}.npy") for part in ("frames", "clips")]
 
 
 def test_pseudolabels_are_wrong_by_cell_and_where_the_event_mask_looks(members, said, tmp_path):

@@ -27,16 +27,11 @@ def job(folder, epochs, stop_after=None, features=4):
         taken.append(rows)
         beside.weight.data += plain[0].weight.mean()  # as a mean teacher follows its student
 
-    def batches(epoch):
-        return training.shuffled(40, 8, 3, epoch)
-
-    def validate():
-        return -abs(float(plain[0].weight.detach().mean()) - 0.03)
-
     budget = {"epochs": epochs, "learning_rate": 0.01}
-    more = dict(schedule=training.one_cycle, after=after, beside=beside, validate=validate)
-    more |= dict(seed=3, folder=folder, trunk=plain[0])
-    rows = training.fit(plain, losses, batches, budget, **more)
+    more = dict(schedule=training.one_cycle, after=after, beside=beside, trunk=plain[0])
+    more["validate"] = lambda: -abs(float(plain[0].weight.detach().mean()) - 0.03)
+    more |= dict(seed=3, folder=folder, batches=lambda k: training.shuffled(40, 8, 3, k))
+    rows = training.fit(plain, losses, budget=budget, **more)
     return rows, plain.state_dict() | {"beside": beside.weight}
 
 
