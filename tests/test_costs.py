@@ -20,12 +20,6 @@ def test_an_lstm_costs_every_weight_once_a_step():
         assert costs.multiply_adds(net, x) == count
 
 
-def test_a_convolution_costs_every_weight_once_a_place():
-    net, x = torch.nn.Conv2d(2, 3, 5, padding=2), torch.randn(1, 2, 7, 6)
-    assert costs.multiply_adds(net, x) == (3 * 7 * 6) * (2 * 5 * 5)
-    assert costs.multiply_adds(torch.nn.Linear(5, 4), torch.randn(2, 7, 5)) == 2 * 7 * 5 * 4
-
-
 KINDS = "lstm", "guided"
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import CASES, REAL, needs_real, refused
+from conftest import CASES, REAL, needs_real, put, refused
 from recorded import SMALL, write
 
 from wsaed.corpora import desed
@@ -67,15 +67,14 @@ def test_real_lists_with_little_audio_tell_how_much_is_missing(tmp_path, monkeyp
 
 @pytest.mark.parametrize("offset", [10.115, 11.0])
 def test_events_may_end_after_their_clip_as_published_ones_do(tmp_path, offset):
-    (tmp_path / "x.tsv").write_text(f"Y4p-h_aOrhIw_30.000_40.000.wav\t9.865\t{offset}\tDog\n")
-    (events,) = desed.read(tmp_path / "x.tsv", "strong").events
+    path = put(tmp_path / "x.tsv", f"Y4p-h_aOrhIw_30.000_40.000.wav\t9.865\t{offset}\tDog\n")
+    (events,) = desed.read(path, "strong").events
     assert events[0][:3] == ("Dog", 9.865, offset)
 
 
 @pytest.mark.parametrize(("split", "text", "what"), CASES["empty"])
 def test_a_list_without_clips_or_without_labels_is_refused(tmp_path, split, text, what):
-    path = tmp_path / "x.tsv"
-    path.write_text(text)
+    path = put(tmp_path / "x.tsv", text)
     with refused(f"no {what} in it: fetch it again"):
         desed.read(path, split)
 

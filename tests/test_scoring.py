@@ -8,7 +8,6 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from wsaed import scoring
-from wsaed.corpora import Event
 
 EXACT = {"rtol": 0, "atol": 1e-12, "equal_nan": True}
 RANKINGS = [(scoring.average_precision, average_precision_score), (scoring.roc_auc, roc_auc_score)]
@@ -138,12 +137,11 @@ def scenes(seed, files=12, classes=5, crowd=5):
         name, answer = f"{f}.wav", []
         # a grid, so that events meet segment borders; some have no length at all
         drawn = rng.integers([classes, 40, 9], size=(rng.integers(0, crowd + 1), 3)).tolist()
-        events = [Event(labels[c], onset / 4, (onset + lasts) / 4) for c, onset, lasts in drawn]
-        reference[name] = events
-        for event in events * 2:
-            on, off = (max(0.0, t + rng.choice([0, 0.1, 0.2, -0.2, 0.25, 0.7])) for t in event[1:3])
+        reference[name] = [(labels[c], on / 4, (on + lasts) / 4) for c, on, lasts in drawn]
+        for known, *times in reference[name] * 2:
+            on, off = (max(0.0, t + rng.choice([0, 0.1, 0.2, -0.2, 0.25, 0.7])) for t in times)
             if rng.random() < 0.7:
-                label = event.label if rng.random() < 0.8 else labels[rng.integers(classes)]
+                label = known if rng.random() < 0.8 else labels[rng.integers(classes)]
                 answer.append((label, min(on, off), max(on, off)))
         if rng.random() < 0.3:
             answer.append((labels[rng.integers(classes)], 1.0, 3.3))

@@ -8,8 +8,7 @@ import torch
 from conftest import refused, shown, spec
 
 from wsaed import corpora, features, nets, parameters, runs, tagging, training
-from wsaed.secost import method
-from wsaed.secost import systems as paper
+from wsaed.secost import method, systems
 
 CLIPS, CLASSES = 7, 5
 ALPHAS = [[1.0], [0.0, 1.0], [0.05, 0.95], [0.3, 0.7], [0.3, 0.35, 0.35], [0.0, 0.2, 0.5, 0.3]]
@@ -101,7 +100,7 @@ def test_weights_that_are_no_convex_mix_are_refused_in_one_line(case, alpha):
 
 
 def test_a_cascade_nests_and_never_starts_from_its_teacher():
-    alphas = paper.PUBLISHED["cascades"]["variable"]
+    alphas = systems.PUBLISHED["cascades"]["variable"]
     stages = method.cascade(spec(), alphas)
     assert [s["draw"] for s in stages] == [0, 1, 2, 3, 4, 5]
     assert [s["alpha"] for s in stages[1:]] == [[a, 1 - a] for a in alphas]
@@ -174,13 +173,13 @@ def test_what_a_teacher_knows_of_missing_labels():
 
 def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
     p = parameters.chosen("secost", "evidence")
-    systems, beside = paper.systems(p), set(paper.PUBLISHED["beside"])
-    assert shown(paper, "evidence") == set(systems)
-    assert shown(paper, "laptop") == set(systems) - beside
-    assert systems["fixed_1"] == systems["alpha_0.3"] == systems["variable_1"]
-    assert systems["noise_1_0"] == systems["base"] != systems["noise_0_0"]
-    assert [paper.replicates("noise_1.5_1", p, n) for n in (1, 6)] == [1, 3]
-    assert paper.replicates("alone_3", p, 6) == paper.replicates("base", p, 6) == 6
+    every, beside = systems.systems(p), set(systems.PUBLISHED["beside"])
+    assert shown(systems, "evidence") == set(every)
+    assert shown(systems, "laptop") == set(every) - beside
+    assert every["fixed_1"] == every["alpha_0.3"] == every["variable_1"]
+    assert every["noise_1_0"] == every["base"] != every["noise_0_0"]
+    assert [systems.replicates("noise_1.5_1", p, n) for n in (1, 6)] == [1, 3]
+    assert systems.replicates("alone_3", p, 6) == systems.replicates("base", p, 6) == 6
 
 
 def test_laptop_is_evidence_s_first_replicate():
@@ -189,6 +188,6 @@ def test_laptop_is_evidence_s_first_replicate():
 
 
 def test_all_systems_of_a_table_have_the_same_budget():
-    systems = paper.systems(parameters.chosen("secost", "laptop"))
-    trained = [s["budget"] for s in systems.values() if "budget" in s]
+    every = systems.systems(parameters.chosen("secost", "laptop"))
+    trained = [s["budget"] for s in every.values() if "budget" in s]
     assert len(trained) > 20 and all(budget == trained[0] for budget in trained)

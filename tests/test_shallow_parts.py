@@ -1,6 +1,5 @@
 """The shallow student's net, losses, masks, SpecAugment and teacher, each against its formula."""
 
-import math
 from itertools import product
 
 import numpy as np
@@ -291,5 +290,5 @@ def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeyp
 def test_a_printed_difference_has_the_interval_of_two_means():
     change, half = systems.printed_change("ef_sw_em_cs", "sw_nm_ns", "event_f1_median")
     assert change == pytest.approx(7.8)
-    assert half == pytest.approx(2.1009 * 100 * math.hypot(0.009, 0.009) / math.sqrt(10), abs=1e-3)
+    assert half == pytest.approx(2.1009 * 100 * np.hypot(0.009, 0.009) / np.sqrt(10), abs=1e-3)
     assert systems.printed_change("ensemble", "single", "event_f1_median")[1] == 0

@@ -15,7 +15,7 @@ from wsaed.corpora import Event, recordings, target_sound, urban_sed
 from wsaed.corpora.pairs import halves, pairs, reference
 from wsaed.features import FRONT_ENDS, log_mel
 
-FRONT_END = FRONT_ENDS[NAME]
+FRONT_END, SHARED = FRONT_ENDS[NAME], target_sound.SHARED
 
 
 # ---- which classes
@@ -137,8 +137,7 @@ def test_a_class_that_is_never_alone_is_taken_with_what_else_sounds():
 
 # ---- the corpus
 
-OWN = [x for x in urban_sed.LABELS if x not in target_sound.SHARED]
-BASE_B = ("Bark", "Gunshot, gunfire", *OWN)
+BASE_B = ("Bark", "Gunshot, gunfire", *(x for x in urban_sed.LABELS if x not in SHARED))
 LABELS = tuple(sorted({*NOVEL, *BASE_A, *BASE_B}))
 ROLES = dict(base_a=BASE_A, base_b=BASE_B, novel=NOVEL, validation=NOVEL, test=NOVEL)
 
@@ -159,8 +158,7 @@ def truth(name: str) -> list[tuple]:
             if segment[:11] in name:
                 return events
     events = SOUNDSCAPES[Path(name).stem]
-    shared = target_sound.SHARED
-    return [(shared.get(x, x), onset, onset + lasts) for x, onset, lasts in events]
+    return [(SHARED.get(x, x), onset, onset + lasts) for x, onset, lasts in events]
 
 
 def test_the_splits_hold_what_the_lists_say_of_their_roles(root):
