@@ -88,7 +88,6 @@ def test_equation_5_holds_with_its_sign_turned_and_fails_as_printed(case, alpha)
     assert abs(left - printed) > 0.05 * (1 - alpha)
 
 
-SIZED = "laptop", "evidence"
 NO_MIX = [[], [1.0], [0.3, 0.3], [0.6, 0.6], [1.2, -0.2], [-0.1, 1.1], [0.3, 0.4, 0.3]]
 
 
@@ -183,8 +182,8 @@ def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
 
 
 def test_laptop_is_evidence_s_first_replicate():
-    both = [parameters.chosen("secost", x) | {"profile": "", "replicates": 1} for x in SIZED]
-    assert both[0] == both[1]
+    laptop, evidence = (parameters.chosen("secost", x) for x in ("laptop", "evidence"))
+    assert laptop == evidence | {key: laptop[key] for key in ("profile", "replicates")}
 
 
 def test_all_systems_of_a_table_have_the_same_budget():
