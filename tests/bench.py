@@ -5,8 +5,8 @@ several, by the wall clock, so trust no small difference on a busy machine.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator
+from timeit import timeit
 
 import numpy as np
 import torch
@@ -23,13 +23,8 @@ Row = tuple[str, str, float, str]  # part, what, value, unit
 
 def race(times: int, *calls: Callable) -> list[float]:
     """Seconds that each call takes, the best of ``times`` rounds after one that doesn't count."""
-    taken = np.empty((times + 1, len(calls)))
-    for taken_now in taken:
-        for i, call in enumerate(calls):
-            start = time.perf_counter()
-            call()
-            taken_now[i] = time.perf_counter() - start
-    return list(taken[1:].min(0))
+    taken = [[timeit(call, number=1) for call in calls] for _ in range(times + 1)]
+    return np.min(taken[1:], axis=0).tolist()
 
 
 def compared(part: str, library: str, times: int, ours: Callable, theirs: Callable):

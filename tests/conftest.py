@@ -1,14 +1,19 @@
 """Where the tests find real material, and what they say when it is not there."""
 
 import json
+import math
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 import yaml
+from recorded import lay, originals  # noqa: F401 - fixtures
 from safetensors.torch import load_file
 
 from wsaed import code, corpora, files, nets, runs
@@ -44,9 +49,49 @@ def bits(scores) -> str:
     return json.dumps(scores, sort_keys=True)
 
 
+def bce(p, y) -> float:
+    """Cross-entropy as a loop, for soft y too; the mean over all cells."""
+    cells = zip(np.ravel(p).tolist(), np.ravel(y).tolist(), strict=True)
+    return np.mean([-b * math.log(a) - (1 - b) * math.log(1 - a) for a, b in cells])
+
+
+def put(path: Path, content: str | bytes = "") -> Path:
+    """Write a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def notebook(*sources) -> str:
+    """A notebook's text, of code; its first cell, if there is something in it, sets parameters."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata.tags = ["parameters"] * bool(sources[0])
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+
+
+def shown(systems, profile: str) -> set[str]:
+    """The systems that a paper's tables and figures show."""
+    return set().union(*systems.artefacts(profile).values())
+
+
+def git(*arguments, cwd=None) -> str:
+    call = ["git", "-c", "user.name=a", "-c", "user.email=b", *arguments]
+    return subprocess.run(call, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def python(*arguments, **settings) -> subprocess.CompletedProcess:
+    """What a Python of its own did and said, in the repository."""
+    call = [sys.executable, *map(str, arguments)]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, encoding="utf-8", **settings)
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / nets.WEIGHTS)
+
+
 def same_weights(a: Path, b: Path) -> bool:
     """Whether the networks kept in two folders are equal to the bit."""
-    a, b = (load_file(folder / nets.WEIGHTS) for folder in (a, b))
+    a, b = weights_in(a), weights_in(b)
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -79,27 +124,16 @@ def forget():
     clear()
 
 
-def small_steps(cache: Path, shard: int, monkeypatch) -> None:
-    """A cache of its own, one job, and shards of so few clips that a split has several."""
-    monkeypatch.setenv("CACHE", str(cache))
-    monkeypatch.setenv("JOBS", "1")
-    monkeypatch.setattr(corpora, "SHARD", shard)
-
-
 NET = {"name": "secost.net:WelsNet", "width": 0.125, "mels": 32}
 
 
 def spec(epochs=2, **changes):
     """A run that takes a second: SeCoST's on 48 scenes."""
     sizes = {"train": 24, "validation": 8, "test": 16}
-    return {
-        "method": "secost.method:train",
-        "net": NET,
-        "corpus": {"name": "soundscapes", "shape": "ontology", **sizes},
-        "front_end": "secost_40ms",
-        "budget": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3},
-        "draw": 0,
-    } | changes
+    found = {"method": "secost.method:train", "net": NET, "front_end": "secost_40ms", "draw": 0}
+    found["corpus"] = {"name": "soundscapes", "shape": "ontology", **sizes}
+    found["budget"] = {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3}
+    return found | changes
 
 
 def alone(cache: Path, monkeypatch) -> None:
@@ -140,10 +174,25 @@ def made_corpus(folder: Path, sizes: dict[str, int]) -> Corpus:
 
 @pytest.fixture
 def corpus(request, tmp_path, monkeypatch):
-    """A made corpus of the test module's ``SIZES`` or the parameter's, whatever a spec's corpus."""
-    made = made_corpus(tmp_path, request.module.SIZES | getattr(request, "param", {}))
+    """A corpus of the test module's ``SIZES`` or the parameter's, whatever a spec's corpus.
+
+    A module may make its own, by a function ``made_corpus``.
+    """
+    make = getattr(request.module, "made_corpus", made_corpus)
+    made = make(tmp_path, request.module.SIZES | getattr(request, "param", {}))
     monkeypatch.setattr(corpora, "load", lambda spec, replicate: made)
     return made
+
+
+def lose_cats(corpus: Corpus) -> None:
+    """No clip but the test's holds a cat any more, and the first strong one nothing at all."""
+    for part in (part for name, part in corpus.splits.items() if name != "test"):
+        for events in part.events or []:
+            events[:] = [e for e in events if e.label != "Cat"]
+        if part.clip_labels is not None:
+            part.clip_labels[:, 1] = 0
+    corpus["strong"].events[0].clear()
+    corpus["strong"].clip_labels[0] = 0
 
 
 def made_events(name: str, count: int, labels=LABELS) -> list[list[Event]]:
@@ -153,6 +202,11 @@ def made_events(name: str, count: int, labels=LABELS) -> list[list[Event]]:
         onsets = [(label, rng.uniform(0, 6)) for label in rng.permutation(labels)[: 1 + i % 2]]
         events.append([Event(str(c), on, on + rng.uniform(0.5, 3)) for c, on in onsets])
     return events
+
+
+def tags_of(events: list[list[Event]], labels) -> np.ndarray:
+    """(clips, classes): 1 where one of a clip's events is of the class."""
+    return np.array([[c in {e.label for e in es} for c in labels] for es in events], np.float32)
 
 
 def made_split(name: str, count: int, folder: Path, labels=LABELS, events=None) -> Split:
@@ -167,7 +221,7 @@ def made_split(name: str, count: int, folder: Path, labels=LABELS, events=None) 
             np.save(path, x.astype(np.float16))
         return Shards((path,))
 
-    tags = np.array([[c in {e.label for e in es} for c in labels] for es in events], np.float32)
+    tags = tags_of(events, labels)
     known = events if name in ("strong", "base_a", "base_b", "validation", "test") else None
     given = None if name == "unlabelled" else tags
     clips, rows = [f"{name}_{i}.wav" for i in range(count)], np.arange(count)

@@ -1,6 +1,7 @@
 """Small corpora of recordings, some of them missing, cut off or short, for tests of readers."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,23 +9,47 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from conftest import small_steps
 
+from wsaed import corpora
 from wsaed.corpora import __main__ as command
 from wsaed.corpora import urban_sed
 
 NAME = "secost_40ms"  # of the front end
 HERE = Path(__file__).parent
-SMALL = {  # see recorded.yaml
-    name: SimpleNamespace(name=name, reader=command.READERS[name], **known)
-    for name, known in yaml.safe_load((HERE / "recorded.yaml").read_text()).items()
-}
+SMALL = yaml.safe_load((HERE / "recorded.yaml").read_text())
+for name, known in SMALL.items():
+    small = SMALL[name] = SimpleNamespace(name=name, reader=command.READERS[name], **known)
+    small.wrong = Counter(state.partition(":")[0] for state in small.states.values())
+    small.arguments = [x for name, n in small.spec.items() for x in (f"--{name}", str(n))]
+
+
+def small_steps(cache: Path, shard: int, monkeypatch) -> None:
+    """A cache of its own, one job, and shards of so few clips that a split has several."""
+    monkeypatch.setenv("CACHE", str(cache))
+    monkeypatch.setenv("JOBS", "1")
+    monkeypatch.setattr(corpora, "SHARD", shard)
 
 
 def write(path: Path, draw, seconds: float, rate: int, channels: int = 1) -> None:
     """Noise; the suffix says the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, 0.1 * draw.standard_normal((round(seconds * rate), channels)), rate)
+
+
+def use_bank(folder: Path, home: Path, monkeypatch) -> None:
+    """``folder`` as BANK, with a cache of its own in ``home`` and no fold that is fixed."""
+    monkeypatch.setenv("BANK", str(folder))
+    monkeypatch.setenv("CACHE", str(home / "cache"))
+    monkeypatch.delenv("TEST_FOLD", raising=False)
+
+
+def make_bank(home: Path, labels, count: int, monkeypatch) -> None:
+    """A bank, ``sounds``, of ``count`` recordings a class, of 0.4 s each."""
+    draw = np.random.default_rng(0)
+    for label in labels:
+        for k in range(count):
+            write(home / f"sounds/{label}/{label}{k}.wav", draw, 0.4, 16_000)
+    use_bank(home / "sounds", home, monkeypatch)
 
 
 def half(path: Path) -> None:
@@ -155,10 +180,15 @@ def originals(tmp_path_factory):
     return original
 
 
-def lay(name: str, originals, tmp_path: Path, monkeypatch, shard: int = 2) -> Path:
-    """A copy below tmp_path that a test may change, with a cache of its own and small shards."""
-    shutil.copytree(originals(name), tmp_path, dirs_exist_ok=True)
-    for variable, folder in SMALL[name].variables.items():
-        monkeypatch.setenv(variable, str(tmp_path / folder))
-    small_steps(tmp_path / "cache", shard, monkeypatch)
-    return tmp_path
+@pytest.fixture
+def lay(originals, tmp_path, monkeypatch):
+    """``lay(name, shard)``: a copy that a test may change, a cache of its own, small shards."""
+
+    def laid(name: str, shard: int = 2) -> Path:
+        shutil.copytree(originals(name), tmp_path, dirs_exist_ok=True)
+        for variable, folder in SMALL[name].variables.items():
+            monkeypatch.setenv(variable, str(tmp_path / folder))
+        small_steps(tmp_path / "cache", shard, monkeypatch)
+        return tmp_path
+
+    return laid

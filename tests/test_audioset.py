@@ -4,25 +4,22 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from conftest import refused
-from recorded import HERE, SMALL, lay, originals  # noqa: F401 - a fixture
+from conftest import put, refused
+from recorded import HERE, SMALL
 
 from wsaed.corpora import audioset
 from wsaed.files import content
 
 FILES = HERE / "audioset_files"
 SPEC = {"name": "audioset", **SMALL["audioset"].spec}
-YTIDS = {
-    line.split(",")[0]: line.split('"')[1].split(",")
-    for name in audioset.LISTS
-    for line in (FILES / name).read_text().splitlines()[3:]
-}
+LINES = [x for name in audioset.LISTS for x in (FILES / name).read_text().splitlines()[3:]]
+YTIDS = {line.split(",")[0]: line.split('"')[1].split(",") for line in LINES}
 MIDS = [x.split(",")[1] for x in (FILES / audioset.CLASSES).read_text().splitlines()[1:]]
 
 
 @pytest.fixture
-def root(originals, tmp_path, monkeypatch):  # noqa: F811
-    return lay("audioset", originals, tmp_path, monkeypatch, shard=3) / "audioset"
+def root(lay):
+    return lay("audioset", shard=3) / "audioset"
 
 
 def ids(split) -> list[str]:
@@ -93,18 +90,9 @@ def test_a_video_that_is_listed_twice_is_refused(root):
 
 def test_names_are_matched_by_the_whole_id(tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    names = ["a/Yabcdefghijk.wav", "a/Ybcdefghijk.flac", "_bcdefghij__1000.ogg", "x/note.txt"]
-    names += ["Ycdefghijkl_.wav", "abcdefghijk.json", "-bcdefghijkl.wav", "b/Yabcdefghijk.m4a"]
-    names += ["b/Yabcdefghijk.wav"]
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
+    named = SMALL["audioset"].named
+    for name in named:
+        put(tmp_path / name, name)
     (tmp_path / "Yddddddddddd.wav").symlink_to("nowhere.wav")
-    found = {
-        "abcdefghijk": "a/Yabcdefghijk.wav",  # what can't be decoded does not hide it
-        "Ybcdefghijk": "a/Ybcdefghijk.flac",  # an id that begins with Y
-        "_bcdefghij_": "_bcdefghij__1000.ogg",
-        "cdefghijkl_": "Ycdefghijkl_.wav",
-    }
-    known = {one: (name, content(tmp_path / name)) for one, name in found.items()}
+    known = {one: (name, content(tmp_path / name)) for name, one in named.items() if one}
     assert audioset.find_recordings(tmp_path) == known

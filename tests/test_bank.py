@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from conftest import REAL, needs_real, refused
-from recorded import half
+from conftest import CASES, REAL, needs_real, put, refused
+from recorded import half, use_bank
 
-from wsaed import corpora, parameters, report
+from wsaed import corpora, parameters, postprocess, report
 from wsaed.corpora import bank, load, soundscapes
 
 RATE = 16_000
@@ -21,10 +21,9 @@ def hiss(seconds, rate=RATE, seed=0):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A small bank: ``rain`` is steady, ``knock`` short; one file each is 8 kHz, stereo, broken."""
-    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TEST_FOLD", raising=False)
     root = tmp_path / "sounds"
-    (root / "rain").mkdir(parents=True)
+    use_bank(root, tmp_path, monkeypatch)
+    put(root / "rain/notes.txt", "not a sound")
     (root / "knock").mkdir()
     for k in range(8):
         soundfile.write(root / "rain" / f"r{k}.wav", hiss(4, seed=k), RATE)
@@ -32,13 +31,15 @@ def folder(tmp_path, monkeypatch):
         soundfile.write(root / "knock" / f"k{k}.wav", knock, RATE)
     soundfile.write(root / "knock" / "low.wav", hiss(0.5, 8000), 8000)
     soundfile.write(root / "knock" / "stereo.flac", np.stack([hiss(0.3)] * 2, axis=1), RATE)
-    (root / "rain" / "notes.txt").write_text("not a sound")
-    monkeypatch.setenv("BANK", str(root))
     return root
 
 
 def read(folder):
     return bank.read(str(folder), bank.fingerprint(str(folder)))
+
+
+def loaded(**more):
+    return load({"name": "soundscapes", "bank": "sounds", **more}, 0)
 
 
 def test_reading_trims_resamples_and_mixes_down(folder):
@@ -83,22 +84,20 @@ def test_broken_files_are_listed(folder):
         broken = read(folder).broken
         assert len(broken) == len(names)
         assert all(any(x.startswith(f"rain/{name}") for x in broken) for name in names)
-    corpus = load({"name": "soundscapes", "bank": "sounds"}, 0)
+    corpus = loaded()
     assert "8 files unreadable" in corpus.about
     assert "not used: 8 unreadable, silent or cut off (rain/bad.wav (not" in corpus.left_out
     assert "\n" not in corpus.left_out and corpus.left_out.endswith("; ...).")
 
 
 def test_what_lies_elsewhere_is_told(folder):
-    spec = {"name": "soundscapes", "bank": "sounds"}
-    before, wav = load(spec, 0), (folder / "rain" / "r0.wav").read_bytes()
+    before, wav = loaded(), (folder / "rain" / "r0.wav").read_bytes()
     assert before.left_out == ""
     for name in ("_background_noise_/a.wav", "rain/more/b.wav", "c.wav", "rain/.d.wav", ".e/f.wav"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(wav)
-    (folder / "LICENSE.txt").write_text("free")
+        put(folder / name, wav)
+    put(folder / "LICENSE.txt", "free")
     corpora._load.cache_clear()
-    after = load(spec, 0)
+    after = loaded()
     said = "Files of sounds that are not used: 1 below a class's folder (rain/more/b.wav), 1 in "
     said += "folders that begin with _ (_background_noise_/a.wav), 1 outside of the classes' "
     assert after.left_out == said + "folders (c.wav)."
@@ -106,49 +105,29 @@ def test_what_lies_elsewhere_is_told(folder):
 
 
 def test_a_name_that_is_no_utf_8_is_shown_and_read(folder):
-    for name in (b"rain/\xff.wav", b"rain/broken\xff.wav"):
-        path = os.path.join(os.fsencode(folder), name)
-        with open(path, "wb") as file:
-            file.write((folder / "rain" / "r0.wav").read_bytes()[: 999 if b"b" in name else None])
-    corpus = load({"name": "soundscapes", "bank": "sounds", "test": 9}, 0)
+    whole = (folder / "rain" / "r0.wav").read_bytes()
+    put(folder / os.fsdecode(b"rain/\xff.wav"), whole)
+    put(folder / os.fsdecode(b"rain/broken\xff.wav"), whole[:999])
+    corpus = loaded(test=9)
     assert "19 recordings of 2 classes" in corpus.about
     left_out = corpus.left_out
     assert r"rain/broken\xff.wav" in left_out.replace("udc", "x") and left_out.encode()
     assert corpus["test"].waveform(1).shape == (160_000,)
 
 
-FOLDS = [f"{k}-{take}.wav" for k in range(1, 11) for take in "ab"]
-
-
-@pytest.mark.parametrize(
-    ("names", "fixed", "wanted"),
-    [
-        (FOLDS, None, [("1", "2"), ("2", "3"), ("3", "4"), ("4", "5"), ("5", "6")]),
-        (FOLDS, "10", [("10", "1"), ("10", "2"), ("10", "3"), ("10", "4"), ("10", "5")]),
-        ([f"0{name}" for name in FOLDS[:6]], None, [("1", "2"), ("2", "3"), ("3", "1")]),
-        (FOLDS[:4], None, "the bank's folds are 1, 2, but training, validation and test need"),
-        (FOLDS[:4], "1", "need three: rename files, or give TEST_FOLD=none if the digits"),
-        (
-            [*FOLDS, "rain.wav"],
-            None,
-            "10, but dog/rain.wav has none: rename files, or give TEST_FOLD",
-        ),
-        ([*FOLDS, "rain.wav"], "none", [None]),
-        (FOLDS[:4], "none", [None]),
-        (["4-stroke.wav", "a.wav", "b.wav"], None, [None]),
-        (FOLDS, "11", "TEST_FOLD=11: the bank's folds are 1, 2, 3"),
-    ],
-)
-def test_folds_are_honoured_or_refused(monkeypatch, names, fixed, wanted):
+@pytest.mark.parametrize(("count", "others", "fixed", "wanted"), CASES["folds"])
+def test_folds_are_honoured_or_refused(monkeypatch, count, others, fixed, wanted):
+    names = [f"{k + 1}-{take}.wav" for k in range(count) for take in "ab"] + others
     mine = tuple(bank.Recording(f"dog/{name}", "dog", (), False) for name in names)
     found = bank.Bank({"dog": mine}, [])
     if isinstance(wanted, str):
         with refused(wanted):
             bank.roles(found, 0, fixed)
         return
-    assert [bank.roles(found, r, fixed) for r in range(len(wanted))] == wanted
+    every = [folds and tuple(folds) for folds in wanted]
+    assert [bank.roles(found, r, fixed) for r in range(len(every))] == every
     monkeypatch.setattr(bank, "read", lambda folder, mark: found)
-    for r, folds in enumerate(wanted):
+    for r, folds in enumerate(every):
         where = "folder", f"{names} {r}", folds, "domestic"
         sides = [bank.choose(where, "dog", x) for x in ("test", "validation", "train")]
         on = [{x.path.split("/")[1].split("-")[0] for x in side} for side in sides]
@@ -156,18 +135,11 @@ def test_folds_are_honoured_or_refused(monkeypatch, names, fixed, wanted):
         assert folds is None or sum(map(len, on)) == len(set().union(*on))
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        ("r{}.wav", "each with its own scenes from the same test recordings, initialisation"),
-        ("{}-r.wav", "each with its own scenes from another test fold (training folds overlap), i"),
-    ],
-)
+@pytest.mark.parametrize(("names", "said"), CASES["replicates"])
 def test_a_table_tells_of_folds_and_of_what_is_left_out(folder, names, said):
     for path in [*folder.glob("*/*.wav"), *folder.glob("*/*.flac")]:
         path.rename(path.with_name(names.format(ord(path.stem[-1]) % 8) + path.suffix))
-    (folder / "rain" / "broken.wav").write_bytes(b"")
-    (folder / "rain" / "broken.wav").rename(folder / "rain" / names.format("9999"))
+    put(folder / "rain" / names.format("9999"))
     p = parameters.chosen("secost", "smoke", replicates=2) | {"paper": "secost"}
     told = report.caption(p | {"artefact": "table_2"})
     for part in (said, "9999", "only on the paper's corpus. Files of sounds that"):
@@ -175,29 +147,26 @@ def test_a_table_tells_of_folds_and_of_what_is_left_out(folder, names, said):
 
 
 def test_a_bank_that_can_t_be_used_gets_one_line(folder, monkeypatch, tmp_path):
-    spec = {"name": "soundscapes", "bank": "sounds"}
     (folder / "siren").mkdir()
-    with pytest.raises(ValueError, match="'siren' has no readable recording"):
-        load(spec, 0)
+    with refused("'siren' has no readable recording"):
+        loaded()
     (folder / "siren").rmdir()
-    with pytest.raises(ValueError, match=r"BANK=.*must be a folder of that name"):
-        load({**spec, "bank": "others"}, 0)
+    with refused(r"BANK=.*must be a folder of that name"):
+        loaded(bank="others")
     monkeypatch.setenv("TEST_FOLD", "7")
-    with pytest.raises(ValueError, match="TEST_FOLD=7"):
-        load(spec, 0)
+    with refused("TEST_FOLD=7"):
+        loaded()
     monkeypatch.delenv("TEST_FOLD")
     for path in sorted((folder / "knock").iterdir())[2:]:
         path.unlink()
-    with pytest.raises(ValueError, match="'knock' has no recording left for 'train'"):
-        load(spec, 0)
-    monkeypatch.setenv("BANK", str(tmp_path / "none" / "sounds"))
-    with pytest.raises(FileNotFoundError, match="is no folder"):
-        load(spec, 0)
-    lone = tmp_path / "lone" / "sounds"
-    lone.mkdir(parents=True)
-    monkeypatch.setenv("BANK", str(lone))
-    with pytest.raises(ValueError, match="0 class folders"):
-        load(spec, 0)
+    with refused("'knock' has no recording left for 'train'"):
+        loaded()
+    monkeypatch.setenv("BANK", str(tmp_path / "lone" / "sounds"))
+    with refused("is no folder", FileNotFoundError):
+        loaded()
+    (tmp_path / "lone" / "sounds").mkdir(parents=True)
+    with refused("0 class folders"):
+        loaded()
 
 
 def test_steady_sounds_are_looped_without_a_seam():
@@ -210,21 +179,16 @@ def test_steady_sounds_are_looped_without_a_seam():
 
 
 def test_scenes_use_the_recordings_and_say_how_long(folder):
-    corpus = load({"name": "soundscapes", "bank": "sounds", "train": 40, "test": 40}, 0)
+    corpus = loaded(train=40, test=40)
     assert corpus.labels == ("knock", "rain")
     assert "18 recordings of 2 classes (sounds)" in corpus.about
-    lengths = {"knock": [], "rain": []}
-    for split in corpus.splits.values():
-        for events in split.hidden:
-            for event in events:
-                lengths[event.label].append(event.offset - event.onset)
-    assert set(np.round(lengths["knock"], 1)) <= {0.3, 0.4, 0.5}  # they keep their length
-    assert max(lengths["rain"]) > 4  # longer than any recording
-    used = [
-        {r.path for name in corpus.labels for r in bank.choose(where, name, split)}
-        for where in [corpus["test"].waveform.args[0].sounds.where]
-        for split in ("train", "validation", "test")
-    ]
+    clips = [events for split in corpus.splits.values() for events in split.hidden]
+    knock, rain = postprocess.durations(clips, corpus.labels)
+    assert set(np.round(knock, 1)) <= {0.3, 0.4, 0.5}  # they keep their length
+    assert max(rain) > 4  # longer than any recording
+    where = corpus["test"].waveform.args[0].sounds.where
+    chosen = ([bank.choose(where, name, x) for name in corpus.labels] for x in corpus.splits)
+    used = [{r.path for mine in every for r in mine} for every in chosen]
     assert sum(map(len, used)) == len(set().union(*used)) == 18
     assert corpus["test"].waveform(1).shape == (160_000,)
 
@@ -239,9 +203,7 @@ def test_other_recordings_make_other_features(folder):
 
 @needs_real
 def test_folds_rotate_and_can_be_fixed(monkeypatch, tmp_path):
-    monkeypatch.setenv("BANK", str(REAL / "esc10"))
-    monkeypatch.setenv("CACHE", str(tmp_path))
-    monkeypatch.delenv("TEST_FOLD", raising=False)
+    use_bank(REAL / "esc10", tmp_path, monkeypatch)
     found = read(REAL / "esc10")
     assert len(found.recordings) == 10 and not found.broken
     assert all(len(recordings) == 32 for recordings in found.recordings.values())

@@ -10,10 +10,9 @@ import pytest
 from conftest import CASES
 from scipy import stats
 
-from wsaed import papers
+from wsaed import files, papers
 from wsaed.claims import claims, picture, rules, statistics
 from wsaed.claims.claims import PAPERS
-from wsaed.files import table
 
 DELTA = 0.02
 REGIONS = {"S": (0, np.inf), "E": (-DELTA, DELTA), "NI": (-DELTA, np.inf)}  # by rule
@@ -241,7 +240,7 @@ def test_s15_is_how_much_a_gain_grows_and_t7_asks_all_flips_below_the_bound():
     gains = {"0": 0.01, "1": 0.09, "1.5": 0.07}
     known = {(f"noise_{k}_{s}", "m"): 0.3 + s * gain for k, gain in gains.items() for s in (0, 1)}
     assert naive(text, known, "m") == pytest.approx(gains["1.5"] - gains["0"])
-    row, errors = PAPERS["mixed_tsd"]["claims"]["T7"], table("tsd/published.yaml")["errors"]
+    row, errors = PAPERS["mixed_tsd"]["claims"]["T7"], files.table("tsd/published.yaml")["errors"]
     below = [f"{kind}_{x:g} - ss" for kind, rates in errors.items() for x in rates if x < 0.35]
     assert row["NI"] + row["more"]["NI"] == below and all(n.startswith("flip") for n in row["NI"])
 
@@ -400,11 +399,7 @@ def test_an_open_claim_says_how_many_replicates_would_decide_it_and_which_way():
 
 
 def test_what_tuned_thresholds_say_of_other_verdicts():
-    for outcome, tuned, failed, note in (
-        ("contradicted", "undecided", "", "link: +0.000 [+0.000, +0.000]; at 0.5 only"),
-        ("undecided", "holds", "", "more than 1000 replicates; reproduced at tuned thresholds"),
-        ("holds", "contradicted", "too weak", "too weak; opposite at tuned thresholds"),
-    ):
+    for outcome, tuned, failed, note in CASES["tuned"]:
         both = [part(said, 0.4 if said == "undecided" else 1e-4) for said in (outcome, tuned)]
         (found,) = rules.decide([claim(both[0], tuned=both[1:])], {"S1": failed} if failed else {})
         assert found.note.endswith(note)
@@ -473,8 +468,8 @@ def esp(gain, replicates=5, **attrs):
 
 
 def test_j7_gives_minus_a_quarter_of_the_papers_table_and_nothing_of_chance():
-    printed = table("joint/published.yaml")["table_2"]
-    labels = list(table("corpora/desed.yaml")["clean"]["seconds"])
+    printed = files.table("joint/published.yaml")["table_2"]
+    labels = list(files.table("corpora/desed.yaml")["clean"]["seconds"])
     assert list(printed)[:10] == labels == sorted(labels)
     gain = np.array([printed[label][2] - printed[label][0] for label in labels])
     found = esp(gain, 60).parts[0].estimate
@@ -492,7 +487,7 @@ def test_j7_of_a_bank_takes_the_durations_of_its_own_classes_and_wants_all_score
 
 def test_the_share_of_the_gap_is_the_papers():
     """75 % of the gap in event F1 and 21 % in segment F1, from the printed numbers."""
-    for column, rows in table("tsd/published.yaml")["table_1"].items():
+    for column, rows in files.table("tsd/published.yaml")["table_1"].items():
         df = frame({(s, column): v for s, v in rows.items()}, 1, noise=0)
         found = statistics.gap_closed(df, column, "b_f_3")
         share = 0.75 if column == "event_f1_paper" else 0.21
@@ -512,7 +507,6 @@ def test_half_of_the_gap_is_the_bound_and_without_a_gap_no_share_is_judged():
 
 # Preconditions
 
-TAGS = "event_f1_tuned_baseline"
 MET = {paper: given(text) for paper, text in CASES["met"].items()}
 
 
@@ -552,7 +546,7 @@ def test_what_is_told_decides_nothing_and_what_was_not_trained_is_not_asked():
 def test_an_oracles_gap_needs_its_interval_where_there_is_one():
     found = claims.preconditions("joint_at_aed", frame(MET["joint_at_aed"], 1))[0]
     assert found["needed"].tolist()[-2:] == ["> 0", "> 0"] and set(found["met"]) <= {"yes", ""}
-    near = MET["joint_at_aed"] | given(f"all_tagged@{TAGS}=0.205")
+    near = MET["joint_at_aed"] | given("all_tagged@event_f1_tuned_baseline=0.205")
     found = claims.preconditions("joint_at_aed", frame(near, noise=0.02, seed=2))[0]
     assert found["measured"].iloc[-1] > 0 and found["met"].iloc[-1] == "no"
 

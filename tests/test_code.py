@@ -34,9 +34,7 @@ def copy(tmp_path, monkeypatch, forget):
 
 
 @pytest.mark.parametrize("table, change, stale", CASES["digested"])
-def test_a_changed_table_or_module_makes_the_runs_stale_that_depend_on_it(
-    copy, forget, table, change, stale
-):
+def test_a_changed_table_or_module_makes_its_runs_stale(copy, forget, table, change, stale):
     home, records = copy
     assert runs.stale(records) == []
     (home / table).write_text(change)

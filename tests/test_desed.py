@@ -5,23 +5,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import soundfile
-from conftest import CASES, REAL, needs_real, refused
-from recorded import SMALL, lay, originals  # noqa: F401 - a fixture
+from conftest import CASES, REAL, needs_real, put, refused
+from recorded import SMALL, write
 
 from wsaed.corpora import desed
 
 STATES = SMALL["desed"].states
-HEADERS = {
-    "strong": "filename\tonset\toffset\tevent_label",
-    "weak": "filename\tevent_labels",
-    "unlabelled": "filename",
-}
 
 
 @pytest.fixture
-def root(originals, tmp_path, monkeypatch):  # noqa: F811
-    return lay("desed", originals, tmp_path, monkeypatch) / "desed"
+def root(lay):
+    return lay("desed") / "desed"
 
 
 def load(**spec):
@@ -34,17 +28,14 @@ def load(**spec):
 @needs_real
 def test_the_official_lists_of_2019_hold_what_is_published(monkeypatch):
     lists = desed.annotations(REAL / "desed2019")
-    sizes = {split: len(one.clips) for split, one in lists.items()}
-    assert sizes == {"strong": 2045, "weak": 1578, "unlabelled": 14412, "validation": 1168}
+    sizes, published = {split: len(one.clips) for split, one in lists.items()}, CASES["desed_2019"]
+    assert sizes == published["sizes"]
     clips = {split: lists[split].events for split in ("strong", "validation")}
     events = {split: Counter(e.label for es in mine for e in es) for split, mine in clips.items()}
     assert events["strong"].total() == 6032 and events["validation"].total() == 4236
-    synthetic = [755, 540, 547, 814, 516, 230, 137, 157, 2132, 204]
-    assert [events["strong"][label] for label in desed.LABELS] == synthetic
-    # 2,247 labels stand in weak.tsv, but three clips have one of theirs twice
+    assert [events["strong"][label] for label in desed.LABELS] == published["synthetic"]
     weak = Counter(label for mine in lists["weak"].labels for label in mine)
-    given = [206 - 1, 134, 173, 184, 214, 103, 171, 345 - 2, 550, 167]
-    assert [weak[label] for label in desed.LABELS] == given
+    assert [weak[label] for label in desed.LABELS] == published["weak"]
     assert Counter(map(len, lists["weak"].labels)) == {1: 986, 2: 518, 3: 74}
     silent = [not clip for clip in lists["validation"].events]
     assert sum(silent) == 15 and all(lists["strong"].events)
@@ -64,10 +55,9 @@ def test_real_lists_with_little_audio_tell_how_much_is_missing(tmp_path, monkeyp
     for path in (REAL / "desed2019").glob("*.tsv"):
         (tmp_path / path.name).symlink_to(path)
     for split, mine in clips.items():
-        folder = tmp_path / "audio" / desed.PLACES[split][0]
-        folder.mkdir(parents=True)
         for clip in mine:
-            soundfile.write(folder / clip, np.zeros(160_000, np.float32), 16_000)
+            path = tmp_path / "audio" / desed.PLACES[split][0] / clip
+            write(path, np.random.default_rng(0), 10, 16_000)
     corpus = load(test=-1)
     found = {name: set(split.clips) for name, split in corpus.splits.items()}
     assert found == {name: set(mine) for name, mine in clips.items()}
@@ -77,15 +67,14 @@ def test_real_lists_with_little_audio_tell_how_much_is_missing(tmp_path, monkeyp
 
 @pytest.mark.parametrize("offset", [10.115, 11.0])
 def test_events_may_end_after_their_clip_as_published_ones_do(tmp_path, offset):
-    (tmp_path / "x.tsv").write_text(f"Y4p-h_aOrhIw_30.000_40.000.wav\t9.865\t{offset}\tDog\n")
-    (events,) = desed.read(tmp_path / "x.tsv", "strong").events
+    path = put(tmp_path / "x.tsv", f"Y4p-h_aOrhIw_30.000_40.000.wav\t9.865\t{offset}\tDog\n")
+    (events,) = desed.read(path, "strong").events
     assert events[0][:3] == ("Dog", 9.865, offset)
 
 
 @pytest.mark.parametrize(("split", "text", "what"), CASES["empty"])
 def test_a_list_without_clips_or_without_labels_is_refused(tmp_path, split, text, what):
-    path = tmp_path / "x.tsv"
-    path.write_text(text)
+    path = put(tmp_path / "x.tsv", text)
     with refused(f"no {what} in it: fetch it again"):
         desed.read(path, split)
 
@@ -95,7 +84,7 @@ def test_headers_and_repeated_lines_do_not_matter(tmp_path, header):
     path = tmp_path / "x.csv"
 
     def read(split: str, *lines: str) -> desed.Annotations:
-        path.write_text("\n".join([HEADERS[split]] * header + [*lines]))
+        path.write_text("\n".join([SMALL["desed"].headers[split]] * header + [*lines]))
         return desed.read(path, split)
 
     lines = ["a.wav\t0\t1\tDog", "b.wav", "a.wav\t2\t3\tDog", "a.wav\t0\t1\tDog", "c.wav\t\t\t"]
@@ -138,10 +127,8 @@ def test_the_splits_hold_what_the_lists_say_and_nothing_broken(root):
         if name == "unlabelled":
             assert split.clip_labels is None
             continue
-        assert split.clip_labels.dtype == np.float32
-        for i, labels in zip(rows, split.clip_labels, strict=True):
-            given = {desed.LABELS[k] for k in np.flatnonzero(labels)}
-            assert given == {*listed[name].labels[i]}
+        wanted = [[c in listed[name].labels[i] for c in desed.LABELS] for i in rows]
+        np.testing.assert_array_equal(split.clip_labels, np.float32(wanted), strict=True)
     silent = corpus["validation"].clips.index("Yvvvvvvvvvv2_5.000_6.000.wav")
     assert corpus["validation"].events[silent] == []
     assert "test has no Alarm_bell_ringing, Blender, Cat, Dog, Electric" in corpus.about
@@ -170,24 +157,23 @@ def test_the_order_of_clips_is_not_the_list_s(root):
 def test_other_layouts_are_found(root):
     wanted = load()
     waveforms = {name: split.waveform(0) for name, split in wanted.splits.items()}
-    (root / "dataset/metadata").mkdir(parents=True)
-    (root / "metadata/eval").rename(root / "dataset/metadata/eval")  # as the public set unpacks
-    (root / "dataset/metadata/eval/public.tsv").rename(root / "dataset/metadata/eval/public.csv")
-    (root / "dataset/audio").mkdir()
-    (root / "audio/eval").rename(root / "dataset/audio/eval")
-    (root / "audio/validation").rename(root / "audio/inner")
-    (root / "audio/validation").mkdir()
-    (root / "audio/inner").rename(root / "audio/validation/validation")  # as since 2020
-    (root / "metadata/train/weak.tsv").rename(root / "weak.tsv")  # flat
+
+    def move(old, new):
+        (root / new).parent.mkdir(parents=True, exist_ok=True)
+        (root / old).rename(root / new)
+
+    move("metadata/eval/public.tsv", "dataset/metadata/eval/public.csv")  # as that set unpacks
+    move("audio/eval", "dataset/audio/eval")
+    move("audio/validation", "audio/inner")
+    move("audio/inner", "audio/validation/validation")  # as since 2020
+    move("metadata/train/weak.tsv", "weak.tsv")  # flat
     found = load()
     for name, split in wanted.splits.items():
         assert found[name].clips == split.clips
         np.testing.assert_array_equal(found[name].waveform(0), waveforms[name])
-    for kind in ("metadata", "audio"):  # the synthetic soundscapes of 2021
-        (root / kind / "train/synthetic21_train").mkdir()
-    new = "train/synthetic21_train/soundscapes"
-    (root / "metadata/train/synthetic.tsv").rename(root / f"metadata/{new}.tsv")
-    (root / "audio/train/synthetic").rename(root / f"audio/{new}")
+    new = "train/synthetic21_train/soundscapes"  # of 2021
+    move("metadata/train/synthetic.tsv", f"metadata/{new}.tsv")
+    move("audio/train/synthetic", f"audio/{new}")
     later = load()
     assert later["strong"].clips == wanted["strong"].clips
     assert f"strong is {new}" in later.about and "strong is" not in found.about

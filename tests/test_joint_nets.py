@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import refused
+from conftest import CASES, refused
 
 from wsaed import nets
 from wsaed.joint.nets import SHARE, GatedUnit
-from wsaed.nets import EPSILON, attention, parameter_count
 
 NAMES = ("guided", "joint", "mean_teacher")
 NARROW = {"width": 0.05, "frames": 250, "mels": 32, "dropout": 0.0}
@@ -21,13 +20,7 @@ def build(name, classes=10, **settings):
     return nets.build({"net": {"name": f"joint.nets:{name}_pair", **settings}}, classes)
 
 
-SIZES = [  # frames, mels, the teacher's steps
-    *[(600, 64, 6), (500, 64, 5), (250, 64, 6), (250, 32, 6)],  # the profiles'
-    *[(20, 64, 1), (100, 64, 5), (300, 128, 5), (431, 40, 5), (864, 128, 5), (1000, 3, 5)],
-]
-OF_BOTH = [(864, 64, 108), (250, 64, 125), (250, 32, 125), (600, 128, 150), (50, 40, 50)]
-SIZES = [(name, *size, size[0]) for name in ("guided", "joint") for size in SIZES]
-SIZES += [("mean_teacher", *size, size[2]) for size in (*OF_BOTH, (999, 3, 124))]
+SIZES = [(n, *s) for both, of in CASES["pair_sizes"].items() for n in both.split() for s in of]
 
 
 @pytest.mark.parametrize("name, frames, mels, slow, fast", SIZES)
@@ -47,7 +40,7 @@ def test_guided_learning_has_the_published_numbers_of_weights_and_channels():
         net.set_class_counts(COUNTS)
         heads = 2 * net.channels.sum().item() + 2 * 10
         batch_norm_of_the_input = 2 * 64
-        weights = parameter_count(net.trunk) + heads + batch_norm_of_the_input
+        weights = nets.parameter_count(net.trunk) + heads + batch_norm_of_the_input
         assert weights / 1e6 == pytest.approx(millions, abs=5e-4)
     off = abs(pair.student.channels.sum(1).int().numpy() - K_STUDENT)
     assert off.max() <= 1 and off.sum() <= 1  # the shares are rounded
@@ -129,7 +122,7 @@ def test_the_joint_nets_tags_are_a_mean_of_their_frames_weighted_by_attention():
     for c in range(4):
         by_hand = sum(a[:, t, c] * p[:, t, c] for t in range(6)) / a[:, :, c].sum(1)
         assert torch.allclose(clip[:, c], by_hand, atol=1e-6)
-    assert torch.equal(clip, attention(p, a.clamp_min(EPSILON)))
+    assert torch.equal(clip, nets.attention(p, a.clamp_min(nets.EPSILON)))
 
 
 @pytest.mark.parametrize("at_pool", [1, 3, 5])

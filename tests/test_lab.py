@@ -11,18 +11,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, git
 
 from wsaed import lab
 
 PAGE = "notebooks/start_here.ipynb"
 LENGTH = "async audio => { await audio.play(); return audio.duration; }"
 PLAYED = "document.querySelector('.widget-interact audio')?.innerHTML"
-
-
-def git(*arguments):
-    call = ["git", "-c", "user.name=a", "-c", "user.email=b", *arguments]
-    return subprocess.run(call, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

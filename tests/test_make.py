@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tarfile
@@ -11,14 +10,10 @@ import time
 
 import nbformat
 import pytest
-from conftest import CASES, ROOT
+from conftest import CASES, ROOT, git, notebook, put, python
 
 from wsaed import files
 
-SETTINGS = "PROFILE DEVICE JOBS BANK DESED AUDIOSET URBAN_SED CACHE DASK RESULTS REPLICATES "
-SETTINGS += "CONDA_DEFAULT_ENV MAKEFLAGS MFLAGS MAKELEVEL"
-TARGETS = "help env tables reproduce-tables evidence restamp notebooks workshop check-results "
-TARGETS += "test lint lab data site bundle bench clean"
 CPU = "https://download.pytorch.org/whl/cpu"
 # Stands for wsaed.runs, which trains
 STUB = """
@@ -26,6 +21,7 @@ import pathlib, sys
 results = pathlib.Path("results", sys.argv[sys.argv.index("--profile") + 1])
 (results / "secost").mkdir(parents=True, exist_ok=True)
 asked = [a for a in sys.argv[1:] if a.startswith("secost/")] or ["secost/table_1", "secost/table_2"]
+print(*(f"notebooks/{a}.ipynb" for a in asked))
 """
 BODY = """
 import os, pathlib
@@ -34,16 +30,12 @@ home = pathlib.Path(os.environ["RESULTS"]) / "secost"
 """
 
 
-def notebook(body, cell="width = None\nrate = 1.0"):
-    new = nbformat.v4
-    cells = [new.new_code_cell(cell, metadata={"tags": ["parameters"]}), new.new_code_cell(body)]
-    return nbformat.writes(new.new_notebook(cells=cells))
+def table(path, body):
+    return put(path, notebook("width = None\nrate = 1.0", body))
 
 
 def executable(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    put(path, text).chmod(0o755)
 
 
 @pytest.fixture
@@ -51,31 +43,23 @@ def tree(tmp_path):
     """A repository with two notebooks whose Python writes down each of its calls."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    home = tmp_path / "wsaed"
-    home.mkdir()
-    for module in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py"):
-        shutil.copy(ROOT / f"wsaed/{module}", home)
-    shutil.copy(ROOT / "wsaed/bounds.yaml", home)
-    (home / "runs.py").write_text(STUB + "print(*(f'notebooks/{a}.ipynb' for a in asked))\n")
-    (home / "pages.py").write_text("open('results/README.md', 'w').write('report')\n")
+    home = put(tmp_path / "wsaed/runs.py", STUB).parent
+    put(home / "pages.py", "open('results/README.md', 'w').write('report')\n")
+    for name in ("__init__.py", "render.py", "parameters.py", "files.py", "code.py", "bounds.yaml"):
+        shutil.copy(ROOT / f"wsaed/{name}", home)
     for name in ("table_1", "table_2"):
-        path = tmp_path / f"notebooks/secost/{name}.ipynb"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(notebook(BODY.replace("NAME", name)))
+        table(tmp_path / f"notebooks/secost/{name}.ipynb", BODY.replace("NAME", name))
     for profile in ("smoke", "laptop", "evidence", "paper"):
-        path = tmp_path / f"params/{profile}/secost.yaml"
-        path.parent.mkdir(parents=True)
-        path.write_text("width: 2\nrate: 1.0\nreplicates: 10\n")
+        put(tmp_path / f"params/{profile}/secost.yaml", "width: 2\nrate: 1.0\nreplicates: 10\n")
     calls = f'#!/bin/sh\necho "$*" >> "{tmp_path}/calls"\nexec "{sys.executable}" "$@"\n'
     executable(tmp_path / ".venv/bin/python", calls)
-    (tmp_path / ".build").mkdir()
-    (tmp_path / ".build/env.stamp").touch()
+    put(tmp_path / ".build/env.stamp")
     return tmp_path
 
 
 def make(tree, *arguments, path=None, **settings):
     """(exit status, what was printed, the Python calls that it took)."""
-    kept = {k: v for k, v in os.environ.items() if k not in SETTINGS.split()} | settings
+    kept = {k: v for k, v in os.environ.items() if k not in CASES["settings"]} | settings
     kept |= {"PATH": path} if path else {}
     log = tree / "calls"
     log.unlink(missing_ok=True)
@@ -101,8 +85,8 @@ def test_a_second_call_runs_no_notebook_and_an_edit_runs_one(tree):
 
     code, said, calls = make(tree, "tables", "PROFILE=smoke")
     assert (code, rendered(said)) == (0, []) and "--anew" not in calls[0], said
-    path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook(BODY.replace("NAME", "table_1") + "\nprint('edited')"))
+    body = BODY.replace("NAME", "table_1") + "\nprint('edited')"
+    table(tree / "notebooks/secost/table_1.ipynb", body)
     code, said, _ = make(tree, "tables", "PROFILE=smoke")
     assert (code, rendered(said)) == (0, ["table_1"]), said
 
@@ -124,8 +108,8 @@ def test_a_wrong_parameter_stops_before_a_kernel_starts(tree):
 
 
 def test_a_failed_notebook_is_kept_and_fails_again_and_the_others_are_made(tree):
-    path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook("print(width, rate)\nraise ValueError('no such\\nthing')"))
+    body = "print(width, rate)\nraise ValueError('no such\\nthing')"
+    table(tree / "notebooks/secost/table_1.ipynb", body)
     for done in (["table_2"], []):
         code, said, _ = make(tree, "tables", "PROFILE=smoke")
         told = [x for x in said.splitlines() if "no such" in x]
@@ -143,20 +127,18 @@ def test_a_paper_that_fails_takes_no_other_with_it_and_the_report_is_written(tre
     assert code != 0 and "mixed_tsd is not all made: no room" in said
     assert rendered(said) == ["table_1", "table_2"], said
     assert [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render", "wsaed.pages"]
-    (tree / "wsaed/runs.py").write_text("import sys\nsys.exit(130)\n")
-    code, _, calls = make(tree, "tables", "PROFILE=smoke")
-    assert code != 0 and len(calls) == 1, "what was interrupted went on"
 
 
-def test_what_is_interrupted_while_it_renders_goes_no_further(tree):
-    (tree / "wsaed/render.py").write_text("import sys\nsys.exit(130)\n")
+@pytest.mark.parametrize("wanted", [["wsaed.runs"], ["wsaed.runs", "wsaed.render"]])
+def test_what_is_interrupted_while_it_trains_or_renders_goes_no_further(tree, wanted):
+    put(tree / f"{wanted[-1].replace('.', '/')}.py", "import sys\nsys.exit(130)\n")
     code, _, calls = make(tree, "tables", "PROFILE=smoke")
-    assert code != 0 and [call.split()[1] for call in calls] == ["wsaed.runs", "wsaed.render"]
+    assert code != 0 and [call.split()[1] for call in calls] == wanted
 
 
 def test_a_kernel_that_is_killed_is_told_and_the_others_are_made(tree):
-    path = tree / "notebooks/secost/table_1.ipynb"
-    path.write_text(notebook("import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"))
+    body = "import os\nprint(width, rate)\nos.kill(os.getpid(), 9)"
+    table(tree / "notebooks/secost/table_1.ipynb", body)
     code, said, _ = make(tree, "tables", "PROFILE=smoke")
     assert code != 0 and rendered(said) == ["table_2"]
     assert said.count("table_1.ipynb failed: its kernel was killed; was there memory? (kept") == 1
@@ -174,9 +156,8 @@ def test_two_at_once_end_well_and_run_each_notebook_once(tree):
 
 
 def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
-    path = tree / "notebooks/start_here.ipynb"
     body = "import os\nassert 'RESULTS' not in os.environ\nprint(width, rate)"
-    path.write_text(notebook(body))
+    path = table(tree / "notebooks/start_here.ipynb", body)
     code, said, _ = make(tree, "notebooks")
     assert code == 0 and ", profile smoke," in said, said
     cells = nbformat.read(path, 4).cells
@@ -185,8 +166,7 @@ def test_notebooks_are_executed_in_place_or_left_as_they_are(tree):
     assert "papermill" not in path.read_text() and "injected" not in path.read_text()
     once = path.read_bytes()
     assert make(tree, "clean")[0] == make(tree, "notebooks")[0] == 0 and path.read_bytes() == once
-    broken = notebook("print(width, rate)\n1 / 0")
-    path.write_text(broken)
+    broken = table(path, "print(width, rate)\n1 / 0").read_text()
     code, said, _ = make(tree, "notebooks")
     assert code != 0 and "ZeroDivisionError" in said and path.read_text() == broken
 
@@ -221,14 +201,11 @@ def test_a_bank_has_its_own_results_and_must_exist(tree, arguments, said):
 def test_the_environment_comes_from_the_first_python_that_works(tree, tmp_path):
     shutil.rmtree(tree / ".venv")
     (tree / ".build/env.stamp").unlink()
-    shims = tmp_path / "shims"
+    shims, stub = tmp_path / "shims", '#!/bin/sh\\necho "$*" >> calls\\n'
     executable(shims / "python3.12", "#!/bin/sh\necho 'not installed here' >&2\nexit 127\n")
-    stub = '#!/bin/sh\\necho "$*" >> calls\\n'
-    executable(
-        shims / "python3.11",
-        '#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p .venv/bin\n'
-        f"printf '{stub}' > .venv/bin/python\nchmod +x .venv/bin/python\n",
-    )
+    works = '#!/bin/sh\n[ "$1" = -c ] && exit 0\nmkdir -p .venv/bin\n'
+    works += f"printf '{stub}' > .venv/bin/python\nchmod +x .venv/bin/python\n"
+    executable(shims / "python3.11", works)
     code, said, calls = make(tree, "env", path=f"{shims}:{os.environ['PATH']}")
     assert code == 0 and "made .venv from python3.11" in said, said
     assert any("-r requirements.lock" in c for c in calls)
@@ -242,14 +219,10 @@ def test_the_environment_comes_from_the_first_python_that_works(tree, tmp_path):
 
 def test_the_bundle_holds_the_repository_the_site_and_what_to_call_without_network(tree):
     executable(tree / ".venv/bin/python", f'#!/bin/sh\necho "$*" >> "{tree}/calls"\n')
-    (tree / ".build/site/html").mkdir(parents=True)
-    (tree / "private.wav").touch()
-    for call in (
-        "init -q",
-        "add Makefile notebooks",
-        "-c user.name=a -c user.email=b commit -qm a",
-    ):
-        subprocess.run(["git", *call.split()], cwd=tree, check=True)
+    put(tree / ".build/site/html/index.html")
+    put(tree / "private.wav")
+    for call in ("init -q", "add Makefile notebooks", "commit -qm a"):
+        git(*call.split(), cwd=tree)
     code, said, calls = make(tree, "bundle")
     assert code == 0, said
     with tarfile.open(tree / ".build/bundle.tar") as file:
@@ -264,7 +237,7 @@ def test_the_bundle_holds_the_repository_the_site_and_what_to_call_without_netwo
 def test_help_names_every_target_and_the_makefile_keeps_to_old_makes():
     text = (ROOT / "Makefile").read_text()
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
-    for target in TARGETS.split():
+    for target in CASES["targets"]:
         assert f"make {target} " in said
     newer = r"\$\(file |^\.ONESHELL|&:|!=|::=|sed -i|readlink -f|-printf|date -d|--reference"
     assert re.findall(newer, text.replace("! -name", ""), re.M) == []
@@ -272,6 +245,5 @@ def test_help_names_every_target_and_the_makefile_keeps_to_old_makes():
 
 
 def test_rendering_waits_for_no_torch():
-    said = "import sys, wsaed.render; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True)
+    done = python("-c", "import sys, wsaed.render; print('torch' in sys.modules)")
     assert done.stdout == "False\n", done.stderr

@@ -6,45 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import refused
+from conftest import CASES, refused
 
 from wsaed import nets
 from wsaed.features import FRONT_ENDS, FrontEnd
 from wsaed.tsd.nets import DetectionNet
 
-SECOST, JOINT, LSTM = "secost.net:WelsNet", "joint.nets:joint_pair", "shallow.net:LstmStudent"
-TALNET, EMBEDDING = "secost.rivals:TalNet", "secost.rivals:EmbeddingAttention"
-GUIDED, MEAN_TEACHER = "joint.nets:guided_pair", "joint.nets:mean_teacher_pair"
+SECOST, TALNET = "secost.net:WelsNet", "secost.rivals:TalNet"
 TSD, CONDITIONAL = "tsd.nets:DetectionNet", "tsd.conditional:Conditional"
-DRY = {"dropout": 0.0}
-NETS = [  # name, settings, front end, steps that come out
-    (SECOST, {}, "secost_40ms", 5),
-    (SECOST, {"first_pool": 2}, "secost_40ms", 13),
-    (TALNET, {"pooling": "attention"}, "secost_40ms", 62),
-    (EMBEDDING, {"hidden": 2048}, "secost_40ms", 10),
-    (GUIDED, DRY | {"frames": 250}, "guided_40ms", 250),
-    (JOINT, DRY | {"frames": 250, "at_pool": 5}, "guided_40ms", 250),
-    (MEAN_TEACHER, DRY | {"frames": 250}, "guided_40ms", 125),
-    (LSTM, {}, "lstm_40ms", 250),
-    (TSD, DRY, "tsd_40ms", 125),
-    (TSD, DRY | {"form": "code"}, "tsd_40ms", 31),
-    (CONDITIONAL, DRY, "tsd_40ms", 1),
-]
-AT_THE_PAPERS_RATE = [
-    (SECOST, {"pool": "average"}, "secost", 29),
-    (TALNET, {"pooling": "linear"}, "secost", 250),
-    (EMBEDDING, {"pooling": "average"}, "secost", 10),
-    (GUIDED, {}, "guided", 600),
-    (JOINT, {}, "guided", 600),
-    (MEAN_TEACHER, {}, "dcase2019", 108),
-    (MEAN_TEACHER, {"frames": 600}, "guided", 150),
-    (LSTM, {}, "lstm", 500),
-    (TSD, {}, "tsd", 250),
-    (TSD, {"pools": [1, 1, 1]}, "tsd", 500),
-    (TSD, {"form": "code"}, "tsd", 62),
-    (TSD, {"form": "code", "pools": [2, 2, 1, 1]}, "tsd", 125),
-    (CONDITIONAL, {}, "tsd", 1),
-]
+NETS, AT_THE_PAPERS_RATE = CASES["nets"], CASES["nets_at_the_papers_rate"]
 each = pytest.mark.parametrize("row", NETS, ids=lambda row: f"{row[0]}-{row[3]}")
 
 
@@ -153,27 +123,12 @@ def test_statistics_standardise_every_bin_and_are_no_parameters():
 
 
 EVERY = dict.fromkeys(row[0] for row in NETS)
-POSITIVE = "width and classes must be positive, got 0 and 7"
-
-
-WRONG = [
-    *[(name, {"widht": 1}, f"net {name}: .*'widht'") for name in EVERY],
-    *[(name, {"width": 0}, POSITIVE) for name in EVERY],
-    *[(name, {"dropout": 9}, "probability") for name in (GUIDED, JOINT, MEAN_TEACHER, TSD)],
-    *[(name, {"frames": 19}, "frames must be 20 or more") for name in (GUIDED, JOINT)],
-    (SECOST, {"pool": "sum"}, "pool must be one of .*'average'.*, got 'sum'"),
-    (TALNET, {"pooling": "max"}, "pooling must be one of"),
-    (EMBEDDING, {"pooling": "linear"}, "pooling must be one of"),
-    (GUIDED, {"at_pool": 5}, "'at_pool'"),
-    (TSD, {"form": "paper"}, "got 'paper'"),
-    (TSD, {"pools": [2, 1]}, r"'text': 3.*got 'text', \[2, 1\]"),
-    (TSD, {"form": "code", "pools": [2, 2, 2, 0]}, r"from 1 on.*\[2, 2, 2, 0\]"),
-]
+WRONG = [(name, *row) for names, *row in CASES["wrong_nets"] for name in names or EVERY]
 
 
 @pytest.mark.parametrize("name, settings, reason", WRONG)
 def test_a_wrong_setting_gets_one_line(name, settings, reason):
-    with refused(reason):
+    with refused(reason.format(name=name)):
         nets.build({"net": {"name": name} | settings}, 7)
     with pytest.raises(ValueError, match="positive"):
         nets.build({"net": {"name": name}}, 0)

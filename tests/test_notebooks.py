@@ -7,18 +7,15 @@ import ast
 import copy
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CASES, ROOT
+from conftest import CASES, ROOT, put, python
 
-from wsaed import code as codes
-from wsaed import files, render
+from wsaed import code, files, render
 from wsaed.joint import systems as joint
 
 PATTERNS = ("*.ipynb", "*/method*.ipynb", "workshop/*.ipynb")
@@ -37,7 +34,7 @@ each_compared = pytest.mark.parametrize("path", COMPARED, ids=name)
 each_table = pytest.mark.parametrize("path", TABLES, ids=name)
 
 
-def code(notebook):
+def code_of(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -55,14 +52,14 @@ def test_every_notebook_can_be_read_and_set_and_names_no_machine(path):
     notebook = render.read(path)
     nbformat.validate(notebook)
     declared, used = render.names(path)
-    (cell,) = (cell for cell in code(notebook) if render.tagged(cell, "parameters"))
+    (cell,) = (cell for cell in code_of(notebook) if render.tagged(cell, "parameters"))
     lines = [line.count("=") for line in cell.source.splitlines()]  # as papermill reads them
     assert declared and declared.keys() <= used and lines == [1] * len(declared)
     prose = " ".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert len(re.findall(r"\b[^\W\d_]{2,}\b", prose)) >= 120
     assert notebook.cells[0].source.startswith("# "), "the first cell is the title"
-    text = "\n".join(cell.source for cell in code(notebook))
-    assert max(len(cell.source.splitlines()) for cell in code(notebook)) <= 35
+    text = "\n".join(cell.source for cell in code_of(notebook))
+    assert max(len(cell.source.splitlines()) for cell in code_of(notebook)) <= 35
     assert "wsaed" in {i.split(".")[0] for i in re.findall(r"^(?:from|import) (\S+)", text, re.M)}
     assert notebook.metadata.get("kernelspec", {}) in ({}, render.KERNEL["kernelspec"])
     assert not {"papermill", "widgets"} & set(notebook.metadata)
@@ -74,7 +71,7 @@ def test_every_notebook_can_be_read_and_set_and_names_no_machine(path):
 def test_figures_show_the_names_of_classes_as_they_are(path):
     """By `report.drawn`: in a title or at an axis a dollar would begin a formula."""
     shows = {"set", "set_title", "set_xticks", "set_yticks", "suptitle", "text", "legend"}
-    for cell in code(render.read(path)):
+    for cell in code_of(render.read(path)):
         calls = (n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call))
         for call in calls:
             if getattr(call.func, "attr", "") in shows:
@@ -84,7 +81,7 @@ def test_figures_show_the_names_of_classes_as_they_are(path):
 
 def test_a_class_called_overall_takes_no_number_of_the_paper_s():
     """By the notebook's own statements: only the row of the mean does."""
-    cells = code(render.read(ROOT / "notebooks/joint_at_aed/table_2.ipynb"))
+    cells = code_of(render.read(ROOT / "notebooks/joint_at_aed/table_2.ipynb"))
     statements = [s for cell in cells for s in ast.parse(cell.source).body]
     wanted = [s for s in statements if re.match(r"table_2 = |def published", ast.unparse(s))]
     known = {"np": np, "printed": joint.PUBLISHED["table_2"]}
@@ -96,13 +93,13 @@ def test_a_class_called_overall_takes_no_number_of_the_paper_s():
 
 @each_table
 def test_table_notebooks_carry_no_outputs(path):
-    for cell in code(render.read(path)):
+    for cell in code_of(render.read(path)):
         assert not cell.outputs and cell.execution_count is None
 
 
 @each_compared
 def test_compared_notebooks_are_executed(path):
-    cells = [cell for cell in code(render.read(path)) if cell.source.strip()]
+    cells = [cell for cell in code_of(render.read(path)) if cell.source.strip()]
     counts = [cell.execution_count for cell in cells]
     assert counts == list(range(1, len(cells) + 1)), "run `make notebooks`"
     for output in (output for cell in cells for output in cell.outputs):
@@ -136,14 +133,14 @@ def replay(cell):
 
 def test_a_changed_output_makes_nbval_fail(tmp_path):
     """Every cell with a compared output, as it is and with a letter changed, in one kernel."""
-    every = [cell for path in COMPARED for cell in code(render.read(path))]
+    every = [cell for path in COMPARED for cell in code_of(render.read(path))]
     cells = [replay(cell) for cell in every if compared_outputs(cell) for _ in range(2)]
     for cell in cells[1::2]:
         changed(compared_outputs(cell)[0])
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "all.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-v"]
-    command += ["-rN", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "all.ipynb"]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+    command = ["-m", "pytest", "--nbval", "--nbval-current-env", "-v", "-rN", "-p"]
+    command += ["no:cacheprovider", "--rootdir", tmp_path, tmp_path / "all.ipynb"]
+    said = python(*command).stdout
     outcomes = re.findall(r"Cell \d+ (PASSED|FAILED)", said)
     assert outcomes == ["PASSED", "FAILED"] * (len(cells) // 2), said
     assert said.count("Cell outputs differ") == len(cells) // 2
@@ -180,15 +177,14 @@ def test_what_a_cell_prints_in_a_row_is_one_output_and_metadata_goes():
     assert cleaned.cells[0].id == "injected-parameters"
 
 
-@pytest.mark.parametrize(("file", "content", "anew"), CASES["rendered"])
-def test_a_notebook_is_run_again_where_its_sources_change(
-    tmp_path, monkeypatch, forget, file, content, anew
+@pytest.mark.parametrize(("file", "text", "anew"), CASES["rendered"])
+def test_a_notebook_runs_anew_where_a_source_changes(
+    tmp_path, monkeypatch, forget, file, text, anew
 ):
     """Running it is faked here; test_make.py runs some."""
-    for path in {path for path, *_ in CASES["rendered"]}:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("")
-    for module in (render, files, codes):
+    for path, *_ in CASES["rendered"]:
+        put(tmp_path / path)
+    for module in (render, files, code):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(render, "BUILD", tmp_path / ".build")
     ran = []
@@ -202,5 +198,5 @@ def test_a_notebook_is_run_again_where_its_sources_change(
         return len(ran)
 
     assert [renew(2), renew(2), renew(3), renew(3)] == [1, 1, 2, 2]
-    (tmp_path / file).write_text(content) if content is not None else (tmp_path / file).unlink()
+    (tmp_path / file).unlink() if text is None else put(tmp_path / file, text)
     assert renew(3) == 2 + anew and ran[0] == "smoke/secost/table_1"

@@ -17,18 +17,16 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, one_line, refused
-from recorded import NAME, SMALL, edit, lay, originals  # noqa: F401 - a fixture
+from conftest import CASES, ROOT, one_line, python, refused
+from recorded import NAME, SMALL, edit
 from test_runs import until
 
 from wsaed import audio, corpora, files, runs
 from wsaed.corpora import __main__ as command
 from wsaed.corpora import audioset, desed, recordings, urban_sed
-from wsaed.corpora.recordings import FILE
 from wsaed.features import FRONT_ENDS, log_mel
-from wsaed.files import cache_root
 
-FRONT_END = FRONT_ENDS[NAME]
+FRONT_END, FILE = FRONT_ENDS[NAME], recordings.FILE
 
 
 @pytest.fixture(params=SMALL)
@@ -37,14 +35,14 @@ def small(request):
 
 
 @pytest.fixture
-def root(small, originals, tmp_path, monkeypatch):  # noqa: F811
-    return lay(small.name, originals, tmp_path, monkeypatch)
+def root(small, lay):
+    return lay(small.name)
 
 
 @pytest.fixture
-def desed_root(originals, tmp_path, monkeypatch):  # noqa: F811
+def desed_root(lay):
     """Of what all share, one tells for all."""
-    return lay("desed", originals, tmp_path, monkeypatch)
+    return lay("desed")
 
 
 def load(small, **spec):
@@ -68,12 +66,11 @@ def test_missing_broken_and_short_files_are_counted_and_listed(small, root):
     assert {name: len(split) for name, split in corpus.splits.items()} == small.sizes
     sizes = ", ".join(f"{n} {name}" for name, n in small.sizes.items())
     assert f": {sizes} clips of {len(corpus.labels)} classes" in corpus.about
-    states = [state.partition(":")[0] for state in small.states.values()]
-    missing, broken, short = map(states.count, ("missing", "broken", "short"))
+    missing, broken, short = (small.wrong[state] for state in ("missing", "broken", "short"))
     said = f"of {small.total} clips {missing} have no recording, {broken} a broken one (left out)"
     assert f"{said}, {short} a short one (padded)" in corpus.about
     listed = corpus.about.partition("listed in ")[2].partition(" of the cache")[0]
-    lines = (cache_root() / listed).read_text().splitlines()
+    lines = (files.cache_root() / listed).read_text().splitlines()
     assert lines[0] == "segment\tstate\tfile\tdetail"
     found = {clip: (state, detail) for clip, state, _, detail in (x.split("\t") for x in lines[1:])}
     assert {*found} == {*small.states}
@@ -119,18 +116,16 @@ def test_a_number_takes_the_first_clips_zero_and_null_take_all(small, root):
     whole, some = load(small), load(small, **small.cut)
     for name, split in some.splits.items():
         assert split.clips == whole[name].clips[: len(split)]
-        lost = sum("broken" in state for state in small.states.values())
-        assert 0 <= small.cut.get(name, len(whole[name])) - len(split) <= lost
+        lost = small.cut.get(name, len(whole[name])) - len(split)
+        assert 0 <= lost <= small.wrong["broken"]
         paths = split.features(FRONT_END).paths
         if name in small.cut:
             shared = len(paths) - len(split) % corpora.SHARD
             assert paths[:shared] == whole[name].features(FRONT_END).paths[:shared]
     others = [name for name in small.sizes if name not in small.spec]
     for some in (0, None):
-        again = load(small, **dict.fromkeys(others, some))
-        assert {name: split.clips for name, split in again.splits.items()} == {
-            name: split.clips for name, split in whole.splits.items()
-        }
+        for name, split in load(small, **dict.fromkeys(others, some)).splits.items():
+            assert split.clips == whole[name].clips
 
 
 def test_minus_one_leaves_a_split_out(small, root):
@@ -147,8 +142,7 @@ def test_minus_one_leaves_a_split_out(small, root):
 def test_the_command_makes_what_a_run_needs(small, root, monkeypatch, capfd):
     reader = small.reader
     monkeypatch.setenv("JOBS", "2" if reader.name == "desed" else "1")
-    sizes = [x for name, n in small.spec.items() for x in (f"--{name}", str(n))]
-    command.main([reader.name, "--front-end", NAME, *sizes])
+    command.main([reader.name, "--front-end", NAME, *small.arguments])
     assert f"{reader.title}: " in capfd.readouterr().out
     monkeypatch.setattr(audio, "read", lambda *of: os.abort())  # nothing is left to do
     for name, split in load(small).splits.items():
@@ -166,8 +160,7 @@ def test_every_file_is_read_once(small, root, monkeypatch):
     monkeypatch.setattr(audio, "read", counted)
     for split in load(small, front_end=NAME).splits.values():
         split.features(FRONT_END)
-    states = [state.partition(":")[0] for state in small.states.values()]
-    assert len(found) == sum(small.sizes.values()) + states.count("broken")
+    assert len(found) == sum(small.sizes.values()) + small.wrong["broken"]
     assert len({*found}) == len(found) - (6 if small.spec.get("references") else 0)
 
 
@@ -197,17 +190,14 @@ MALFORMED = [(name, *case) for name, small in SMALL.items() for case in small.ma
 
 
 @pytest.mark.parametrize(("name", "path", "old", "new", "said"), MALFORMED)
-def test_a_malformed_line_is_named_with_its_file_and_number(
-    name, path, old, new, said, originals, tmp_path, monkeypatch  # noqa: F811
-):  # fmt: skip
-    root, small = lay(name, originals, tmp_path, monkeypatch), SMALL[name]
+def test_a_malformed_line_is_named_with_its_file_and_number(name, path, old, new, said, lay):
+    root, small = lay(name), SMALL[name]
     edit(root / path, old, new)
     with pytest.raises(ValueError) as error:
         load(small)
     assert one_line(error).startswith(f"{root / path}:") and said in str(error.value)
-    sizes = [x for key, n in small.spec.items() for x in (f"--{key}", str(n))]
     with pytest.raises(SystemExit) as stopped:
-        files.one_line(partial(command.main, [name, *sizes]))
+        files.one_line(partial(command.main, [name, *small.arguments]))
     assert stopped.value.code == str(error.value)
 
 
@@ -230,16 +220,7 @@ def test_every_malformed_line_of_a_list_is_told(tmp_path, kind, line, said):
     assert one_line(error).startswith(f"{path}:3: ") and said in one_line(error)
 
 
-WRITTEN = {  # by other programs, with the same meaning
-    "UTF-16": lambda text: text.encode("utf-16"),
-    "a byte order mark, CR LF": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
-    "CR alone": lambda text: text.replace("\n", "\r").encode(),
-    "blank lines": lambda text: text.replace("\n", "\n\n").encode(),
-    "tabs after the last": lambda text: text.replace("\n", "\t\n").encode(),
-}
-
-
-@pytest.mark.parametrize("how", WRITTEN)
+@pytest.mark.parametrize("how", CASES["written"])
 def test_lists_may_be_written_otherwise(small, root, how):
     def said() -> list:
         every = load(small).splits.items()
@@ -248,8 +229,9 @@ def test_lists_may_be_written_otherwise(small, root, how):
 
     before, folders = said(), [root / folder for folder in small.variables.values()]
     lists = [p for x in folders for p in x.rglob("*") if p.suffix in (".tsv", ".csv", ".txt")]
+    end, encoding = CASES["written"][how]
     for path in lists:
-        path.write_bytes(WRITTEN[how](path.read_text()))
+        path.write_bytes(path.read_text().replace("\n", end).encode(encoding))
     assert len(lists) >= 5 and said() == before
 
 
@@ -360,7 +342,7 @@ def test_a_full_disk_stops_in_one_line_and_leaves_nothing_half_made(desed_root, 
         patch.setattr(corpora, "FileLock", lambda path: save(path, None))
         with refused(r"No space left on device: mend that \(free sp", OSError):
             strong.features(FRONT_END)
-    assert not [*cache_root().rglob("*.partial*")]
+    assert not [*files.cache_root().rglob("*.partial*")]
     assert len(strong.features(FRONT_END)) == len(strong)
 
 
@@ -374,10 +356,8 @@ def test_features_of_other_code_are_not_used(desed_root, monkeypatch):
 
 
 def contents(cache: Path) -> dict[str, bytes]:
-    found = (p for kind in ("features", "checked") for p in (cache / "desed" / kind).rglob("*"))
-    return {
-        p.name: p.read_bytes() for p in found if p.suffix in (".npy", ".json") and p.name[0] != "."
-    }
+    kinds = ("features/**/[!.]*.npy", "checked/**/[!.]*.json")
+    return {p.name: p.read_bytes() for kind in kinds for p in (cache / "desed").glob(kind)}
 
 
 def build(environment: dict, slow: bool) -> None:
@@ -403,7 +383,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
     """Also when two processes go on at once: they share the work."""
     monkeypatch.setattr(corpora, "SHARD", 1)
     command.main(["desed", "--front-end", NAME])
-    wanted, cache = contents(cache_root()), desed_root / "other"
+    wanted, cache = contents(files.cache_root()), desed_root / "other"
     assert len(wanted) == 2 * 17  # a list and a shard of every recording
     environment = {name: os.environ[name] for name in ("DESED", "JOBS")} | {"CACHE": str(cache)}
     processes = multiprocessing.get_context("forkserver")  # which imports torch once for all
@@ -440,9 +420,8 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_features(desed_roo
 def test_the_module_runs(desed_root):
     """As a user types it, in a plain locale too; errors are one line and exit 1."""
     (desed_root / "desed/metadata/train/weak.tsv").write_text("a.wav\t狗\n", encoding="utf-8")
-    call = [sys.executable, "-m", "wsaed.corpora", "desed"]
     plain = os.environ | {"LANG": "C", "LC_ALL": "C"}
-    done = subprocess.run(call, cwd=ROOT, env=plain, capture_output=True, encoding="utf-8")
+    done = python("-m", "wsaed.corpora", "desed", env=plain)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "weak.tsv:1: label '狗' is none of Alarm" in done.stderr
 
@@ -459,7 +438,7 @@ def test_an_interrupt_of_all_processes_says_nothing(desed_root):
     environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-c", slow], env=environment, **pipes)
-    until(lambda: process.poll() is not None or contents(cache_root()))
+    until(lambda: process.poll() is not None or contents(files.cache_root()))
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate(timeout=120)[1] == b"" and process.returncode == 130
-    assert 0 < len(contents(cache_root())) < 17
+    assert 0 < len(contents(files.cache_root())) < 17

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import CASES
 from markdown_it import MarkdownIt
 from matplotlib import font_manager
 
@@ -19,22 +20,19 @@ CORPUS = {"name": "soundscapes", "bank": None}
 
 def records(scores: dict) -> dict:
     """{(system, replicate): record} of {system: {column: [a score a replicate]}}."""
-    return {
-        (system, r): {"spec": {"corpus": CORPUS}, "scores": {c: v[r] for c, v in columns.items()}}
-        for system, columns in scores.items()
-        for r in range(len(next(iter(columns.values()))))
-    }
-
-
-GL = {"f1_average": [0.2, 0.4], "f1_esp": [0.1, 0.5], "psds": [None, None]}
-GL["f1_average_resampled"] = [[0.1, 0.3], [0.3, 0.5]]
-PTS = {"f1_average": [0.3, 0.7, 0.9], "f1_esp": [0.2, 0.6, 0.8], "psds": [0.5, 0.5, 0.5]}
-PTS["f1_average_resampled"] = [[0.2, 0.4], [0.6, 0.8], [0.9, 0.9]]
+    found = {}
+    for system, columns in scores.items():
+        for r in range(len(next(iter(columns.values())))):
+            made = {"system": system, "replicate": r, "cost": {"seconds": 60 * (1 + r)}}
+            made |= {"spec": {"corpus": CORPUS, "budget": {"epochs": 1}}, "versions": {}}
+            made |= {"code": "", "data": "", "scores": {c: v[r] for c, v in columns.items()}}
+            found[system, r] = made
+    return found
 
 
 @pytest.fixture
 def df():
-    return report.frame(records({"gl": GL, "pts": PTS}))
+    return report.frame(records(CASES["results"]))
 
 
 def test_a_row_may_name_a_rule_and_a_column_may_have_none(df):
@@ -76,10 +74,6 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     scores = {"gl": {"f1_esp": [0.1, 0.2, 0.3]}, "pts": {"f1_esp": [0.1, 0.1, 0.101]}}
     scores["control"] = {"f1_esp": [0.4, 0.6, 0.5]}
     known = records(scores)
-    for key, record in known.items():
-        record["spec"]["budget"] = {"epochs": 1}
-        record |= {"system": key[0], "replicate": key[1], "code": "", "data": "", "versions": {}}
-        record["cost"] = {"seconds": 60 * (1 + key[1])}
     runs.write_records(home / "records.json", known)
     (home / "plateau.csv").write_text("system,change\ngl,0.004\n")
     df.attrs["evidence"] = str(home)
@@ -139,9 +133,8 @@ def test_curves_draw_each_replicate_its_best_epoch_and_every_term_s_slope():
     slopes = {"loss": [3, 2, 1], "weak": [2, 1, 1], "weak'": [4.0, 2.0, 1.0]}
     scores = {r: {"curves": slopes | {"validation": v}} for r, v in known.items()}
     best = {0: 2, 1: 1}
-    found = report.frame(
-        {("gl", r): {"scores": {"best_epoch": best[r]} | s} for r, s in scores.items()}
-    )
+    every = {("gl", r): {"scores": {"best_epoch": best[r]} | s} for r, s in scores.items()}
+    found = report.frame(every)
     fig, axes = plt.subplots(1, 2)
     plots.curves(axes, found, {"gl": "GL"})
     drawn = [line.get_xydata() for line in axes[0].get_lines()]
@@ -179,9 +172,7 @@ def test_names_are_shown_as_they_are(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_a_font_that_has_a_name_is_found_or_the_name_spelt_out_in_one_line(
-    monkeypatch, tmp_path, capsys, has
-):
+def test_a_font_that_has_a_name_is_found_or_it_is_spelt_out(monkeypatch, tmp_path, capsys, has):
     (tmp_path / "狗叫").mkdir()
     monkeypatch.setenv("BANK", str(tmp_path))
     monkeypatch.setattr(report, "UNDRAWN", set())

@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
-from conftest import ROOT, spec
+from conftest import ROOT, git, spec
 
 from wsaed import restamp, runs
 
@@ -73,9 +72,8 @@ def commit(folder, module=None):
     if module:
         with open(folder / "wsaed" / module, "a") as file:
             file.write("\nANOTHER = 1\n")
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for command in (["init", "-q"], ["add", "wsaed"], [*author, "commit", "-q", "-m", "older"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    for command in ("init -q", "add wsaed", "commit -qm older"):
+        git(*command.split(), cwd=folder)
 
 
 CASES = [(None, 0.0, "equal"), (None, 1e-12, "differs"), ("secost/method.py", 0.0, "differs")]

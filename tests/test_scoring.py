@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REAL, needs_real, refused
+from conftest import CASES, REAL, needs_real, refused
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from wsaed import scoring
-from wsaed.corpora import Event
 
 EXACT = {"rtol": 0, "atol": 1e-12, "equal_nan": True}
 RANKINGS = [(scoring.average_precision, average_precision_score), (scoring.roc_auc, roc_auc_score)]
@@ -17,10 +16,9 @@ RANKINGS = [(scoring.average_precision, average_precision_score), (scoring.roc_a
 def read_events(path):
     """file -> events of a table with columns filename, onset, offset, event_label (tabs)."""
     table = pd.read_csv(path, sep="\t")
-    found = {file: [] for file in table["filename"]}
-    for row in table.dropna().itertuples():
-        found[row.filename].append(Event(row.event_label, row.onset, row.offset))
-    return found
+    columns = ["event_label", "onset", "offset"]
+    by_file = table.groupby("filename")[columns]
+    return {file: [*mine.dropna().itertuples(index=False)] for file, mine in by_file}
 
 
 def tagged(seed, clips=60, classes=7, levels=8):
@@ -34,12 +32,12 @@ def tagged(seed, clips=60, classes=7, levels=8):
 
 def by_sklearn(metric, labels, probabilities):
     """The library's score, and nan where it has no meaning."""
-    out = np.full(labels.shape[1], np.nan)
-    for c in range(labels.shape[1]):
-        found = labels[:, c].sum()
-        if found and (metric is average_precision_score or found < len(labels)):
-            out[c] = metric(labels[:, c], probabilities[:, c])
-    return out
+
+    def one(y, p):
+        has_meaning = y.any() and (metric is average_precision_score or not y.all())
+        return metric(y, p) if has_meaning else np.nan
+
+    return np.array([one(*both) for both in zip(labels.T, probabilities.T, strict=True)])
 
 
 @pytest.mark.parametrize(("ours", "theirs"), RANKINGS)
@@ -136,18 +134,14 @@ def scenes(seed, files=12, classes=5, crowd=5):
     labels = [f"class {c}" for c in range(classes)]
     reference, estimated = {}, {}
     for f in range(files):
-        name = f"{f}.wav"
-        reference[name] = events = []
-        for _ in range(rng.integers(0, crowd + 1)):
-            # a grid, so that events meet segment borders; some have no length at all
-            onset = float(rng.integers(0, 40)) / 4
-            length = float(rng.integers(0, 9)) / 4
-            events.append(Event(labels[rng.integers(classes)], onset, onset + length))
-        answer = []
-        for event in events * 2:
-            on, off = (max(0.0, t + rng.choice([0, 0.1, 0.2, -0.2, 0.25, 0.7])) for t in event[1:3])
+        name, answer = f"{f}.wav", []
+        # a grid, so that events meet segment borders; some have no length at all
+        drawn = rng.integers([classes, 40, 9], size=(rng.integers(0, crowd + 1), 3)).tolist()
+        reference[name] = [(labels[c], on / 4, (on + lasts) / 4) for c, on, lasts in drawn]
+        for known, *times in reference[name] * 2:
+            on, off = (max(0.0, t + rng.choice([0, 0.1, 0.2, -0.2, 0.25, 0.7])) for t in times)
             if rng.random() < 0.7:
-                label = event.label if rng.random() < 0.8 else labels[rng.integers(classes)]
+                label = known if rng.random() < 0.8 else labels[rng.integers(classes)]
                 answer.append((label, min(on, off), max(on, off)))
         if rng.random() < 0.3:
             answer.append((labels[rng.integers(classes)], 1.0, 3.3))
@@ -157,19 +151,17 @@ def scenes(seed, files=12, classes=5, crowd=5):
     return reference, estimated, labels
 
 
-def same(ours, theirs):
-    np.testing.assert_allclose(ours[0], theirs[0], **EXACT)
-    np.testing.assert_allclose(ours[1], theirs[1], **EXACT)
+# The onset's tolerance and the offset's share of a length; a segment's seconds
+SETTINGS = [("event", 0.2, 0.2), ("event", 0.2, 0.5), ("event", 0.5, 0.0)]
+SETTINGS += [("segment", 1.0), ("segment", 0.2)]
 
 
 def same_as_sed_eval(reference, estimated, labels=None):
-    for t_collar, percentage in ((0.2, 0.2), (0.2, 0.5), (0.5, 0.0)):
-        settings = {"t_collar": t_collar, "percentage": percentage}
-        ours = scoring.event_f1(reference, estimated, labels, **settings)
-        same(ours, scoring.sed_eval_event(reference, estimated, labels, **settings))
-    for resolution in (1.0, 0.2):
-        ours = scoring.segment_f1(reference, estimated, labels, resolution)
-        same(ours, scoring.sed_eval_segment(reference, estimated, labels, resolution))
+    for kind, *settings in SETTINGS:
+        both = getattr(scoring, f"{kind}_f1"), getattr(scoring, f"sed_eval_{kind}")
+        ours, theirs = (f1(reference, estimated, labels, *settings) for f1 in both)
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine, other, **EXACT)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -180,38 +172,9 @@ def test_event_and_segment_f1_are_sed_evals(seed):
 
 
 def test_edges_are_sed_evals():
-    dog, hum = ("Dog", 1.0, 2.0), ("Hum", 0.5, 0.5)  # one has no length
-    cases = [
-        ({"a": []}, {}),
-        ({"a": [], "b": []}, {"a": [dog]}),
-        ({"a": [dog]}, {}),
-        ({"a": [dog], "b": []}, {"a": [dog], "b": [dog, hum]}),
-        ({"a": [hum]}, {"a": [hum]}),
-        ({"a": [("Hum", 2.0, 2.0)]}, {"a": [("Hum", 2.0, 2.0)]}),
-    ]
-    for reference, estimated in cases:
-        same_as_sed_eval(reference, estimated, ["Dog", "Hum", "never"])
-
-
-def test_what_the_macro_mean_leaves_out():
-    """A class nobody annotated drops out; one the system never names scores 0."""
-    reference = {"a": [("Dog", 0, 1), ("Cat", 2, 3)], "b": []}
-    estimated = {"a": [("Dog", 0, 1)], "b": [("Hum", 0, 4)]}
-    for f1 in (scoring.event_f1, scoring.segment_f1):
-        by_class, mean = f1(reference, estimated, ["Cat", "Dog", "Hum"])
-        np.testing.assert_array_equal(by_class, [0, 1, np.nan])
-        assert mean == 0.5
-    # a false alarm in a file without events counts
-    estimated["b"] = [("Dog", 0, 1)]
-    assert scoring.event_f1(reference, estimated)[0].tolist() == [0, 2 / 3]
-
-
-def test_matching_is_optimal():
-    """Taking the first fit would pair the middle one twice and miss a hit."""
-    reference = {"a": [("Dog", 1.0, 2.0), ("Dog", 1.2, 2.2)]}
-    estimated = {"a": [("Dog", 1.1, 2.1), ("Dog", 0.9, 1.9)]}
-    assert scoring.event_f1(reference, estimated)[1] == 1
-    same_as_sed_eval(reference, estimated)
+    for reference, estimated in CASES["edges"]:
+        same_as_sed_eval(reference, estimated, ["Cat", "Dog", "Hum", "never"])
+        same_as_sed_eval(reference, estimated)
 
 
 def test_weighted_counts_are_repeated_files():
@@ -231,12 +194,7 @@ def test_weighted_counts_are_repeated_files():
 
 def test_impossible_events_are_named():
     good = {"a.wav": [("Dog", 0.0, 1.0)]}
-    for bad, says in (
-        (("Cat", 0.0, 1.0), "a.wav: label 'Cat'"),
-        (("Dog", 2.0, 1.0), "a.wav: Dog from 2.0 to 1.0"),
-        (("Dog", -1.0, 1.0), "no event"),
-        (("Dog", 0.0, float("nan")), "no event"),
-    ):
+    for bad, says in CASES["impossible"]:
         for f1 in (scoring.event_f1, scoring.segment_f1):
             with refused(says):
                 f1(good, {"a.wav": [bad]}, ["Dog"])
@@ -247,11 +205,9 @@ def test_a_real_system_scores_as_published():
     """The DCASE 2019 baseline on the validation set: facts known from sed_eval itself."""
     reference = read_events(REAL / "dcase2019_baseline/ground_truth.tsv")
     estimated = read_events(REAL / "dcase2019_baseline/predictions_0.5.tsv")
-    event = scoring.event_f1(reference, estimated)
-    segment = scoring.segment_f1(reference, estimated)
-    assert round(event[1], 6) == 0.216497 and round(segment[1], 6) == 0.543797
-    same(event, scoring.sed_eval_event(reference, estimated))
-    same(segment, scoring.sed_eval_segment(reference, estimated))
+    f1 = [score(reference, estimated)[1] for score in (scoring.event_f1, scoring.segment_f1)]
+    assert [round(mean, 6) for mean in f1] == [0.216497, 0.543797]
+    same_as_sed_eval(reference, estimated)
 
 
 def test_localization_auc_takes_clips_where_there_is_something_to_find():

@@ -5,13 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import refused, spec
+from conftest import refused, shown, spec
 
-from wsaed import corpora, nets, parameters, runs, tagging, training
-from wsaed.features import FRONT_ENDS
-from wsaed.secost import method
-from wsaed.secost import systems as paper
-from wsaed.secost.method import binary_cross_entropy, mixed_target
+from wsaed import corpora, features, nets, parameters, runs, tagging, training
+from wsaed.secost import method, systems
 
 CLIPS, CLASSES = 7, 5
 ALPHAS = [[1.0], [0.0, 1.0], [0.05, 0.95], [0.3, 0.7], [0.3, 0.35, 0.35], [0.0, 0.2, 0.5, 0.3]]
@@ -47,7 +44,7 @@ def mean(term, *arrays):
 
 
 def loss(p, y):
-    return float(binary_cross_entropy(torch.as_tensor(p), torch.as_tensor(y)))
+    return float(method.binary_cross_entropy(torch.as_tensor(p), torch.as_tensor(y)))
 
 
 def equal(a, b):
@@ -64,7 +61,7 @@ def test_equation_1_stays_finite_at_the_ends():
 def test_equations_2_3_4_6_and_7_with_any_number_of_teachers(case, alpha):
     p, y, y_hat = case
     teachers = [y_hat**k for k in range(1, len(alpha))]
-    y_bar = mixed_target(y, teachers, alpha)
+    y_bar = method.mixed_target(y, teachers, alpha)
     mixed = cells(lambda *y_k: sum(a * v for a, v in zip(alpha, y_k, strict=True)), y, *teachers)
     torch.testing.assert_close(y_bar, mixed, atol=1e-12, rtol=0)
     assert y_bar.min() >= 0 and y_bar.max() <= 1
@@ -82,7 +79,7 @@ def test_equations_2_3_4_6_and_7_with_any_number_of_teachers(case, alpha):
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 0.3, 0.9])
 def test_equation_5_holds_with_its_sign_turned_and_fails_as_printed(case, alpha):
     p, y, y_hat = case
-    left = loss(p, mixed_target(y, [y_hat], [alpha, 1 - alpha]))
+    left = loss(p, method.mixed_target(y, [y_hat], [alpha, 1 - alpha]))
     second = (1 - alpha) * mean(lambda p, y, t: (t - y) * odds(p), *case)
     equal(left, loss(p, y) + second)
     equal(left, method.loss_by_mistakes(p, y, y_hat, alpha).item())
@@ -91,23 +88,21 @@ def test_equation_5_holds_with_its_sign_turned_and_fails_as_printed(case, alpha)
     assert abs(left - printed) > 0.05 * (1 - alpha)
 
 
-SIZED = "laptop", "evidence"
 NO_MIX = [[], [1.0], [0.3, 0.3], [0.6, 0.6], [1.2, -0.2], [-0.1, 1.1], [0.3, 0.4, 0.3]]
 
 
 @pytest.mark.parametrize("alpha", [*NO_MIX, [0.5, 0.501], [math.nan, 0.5]])
 def test_weights_that_are_no_convex_mix_are_refused_in_one_line(case, alpha):
     with refused("alpha must hold 2 weights") as error:
-        mixed_target(case[1], [case[2]], alpha)
+        method.mixed_target(case[1], [case[2]], alpha)
     assert str(alpha) in str(error.value)
 
 
 def test_a_cascade_nests_and_never_starts_from_its_teacher():
-    stages = method.cascade(spec(), paper.PUBLISHED["cascades"]["variable"])
+    alphas = systems.PUBLISHED["cascades"]["variable"]
+    stages = method.cascade(spec(), alphas)
     assert [s["draw"] for s in stages] == [0, 1, 2, 3, 4, 5]
-    assert [s["alpha"] for s in stages[1:]] == [
-        [a, 1 - a] for a in paper.PUBLISHED["cascades"]["variable"]
-    ]
+    assert [s["alpha"] for s in stages[1:]] == [[a, 1 - a] for a in alphas]
     assert all(stages[k]["teachers"] == [stages[k - 1]] for k in range(1, 6))
 
 
@@ -127,7 +122,7 @@ def test_the_target_mixes_the_annotated_labels_never_an_earlier_target(tmp_path)
 def test_the_terms_of_a_stage_s_loss_are_each_opinion_s_own(case, alpha):
     p, y, y_hat = case
     teachers = [y_hat**k for k in range(1, len(alpha))]
-    y_bar = mixed_target(y, teachers, alpha)
+    y_bar = method.mixed_target(y, teachers, alpha)
     found = method.loss_terms(p, torch.stack([y_bar, y], 1), alpha[0])
     equal(found["loss"].item(), mean(l, p, y_bar))
     if not teachers:
@@ -150,7 +145,7 @@ def test_a_run_keeps_its_best_epoch_s_weights_and_its_terms_curves(cache):
     total = np.add(student["curves"]["labels"], student["curves"]["teacher"])
     assert total == pytest.approx(student["curves"]["loss"], abs=1e-3)
     home, corpus = runs.folder(stages[0], 0), corpora.load(spec()["corpus"], 0)
-    x = torch.from_numpy(corpus["test"].features(FRONT_ENDS["secost_40ms"])[:])
+    x = torch.from_numpy(corpus["test"].features(features.FRONT_ENDS["secost_40ms"])[:])
     _, again = training.predict(nets.trained(spec(), len(corpus.labels), home), x)
     assert np.load(home / "test.npy") == pytest.approx(again, abs=1e-3)
     # a student's target lies between the labels and what its teacher said
@@ -177,22 +172,21 @@ def test_what_a_teacher_knows_of_missing_labels():
 
 def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
     p = parameters.chosen("secost", "evidence")
-    systems, beside = paper.systems(p), set(paper.PUBLISHED["beside"])
-    every = {profile: paper.artefacts(profile) for profile in ("laptop", "evidence")}
-    shown = {profile: set().union(*found.values()) for profile, found in every.items()}
-    assert shown["evidence"] == set(systems) and shown["laptop"] == shown["evidence"] - beside
-    assert systems["fixed_1"] == systems["alpha_0.3"] == systems["variable_1"]
-    assert systems["noise_1_0"] == systems["base"] != systems["noise_0_0"]
-    assert [paper.replicates("noise_1.5_1", p, n) for n in (1, 6)] == [1, 3]
-    assert paper.replicates("alone_3", p, 6) == paper.replicates("base", p, 6) == 6
+    every, beside = systems.systems(p), set(systems.PUBLISHED["beside"])
+    assert shown(systems, "evidence") == set(every)
+    assert shown(systems, "laptop") == set(every) - beside
+    assert every["fixed_1"] == every["alpha_0.3"] == every["variable_1"]
+    assert every["noise_1_0"] == every["base"] != every["noise_0_0"]
+    assert [systems.replicates("noise_1.5_1", p, n) for n in (1, 6)] == [1, 3]
+    assert systems.replicates("alone_3", p, 6) == systems.replicates("base", p, 6) == 6
 
 
 def test_laptop_is_evidence_s_first_replicate():
-    both = [parameters.chosen("secost", x) | {"profile": "", "replicates": 1} for x in SIZED]
-    assert both[0] == both[1]
+    laptop, evidence = (parameters.chosen("secost", x) for x in ("laptop", "evidence"))
+    assert laptop == evidence | {key: laptop[key] for key in ("profile", "replicates")}
 
 
 def test_all_systems_of_a_table_have_the_same_budget():
-    systems = paper.systems(parameters.chosen("secost", "laptop"))
-    trained = [s["budget"] for s in systems.values() if "budget" in s]
+    every = systems.systems(parameters.chosen("secost", "laptop"))
+    trained = [s["budget"] for s in every.values() if "budget" in s]
     assert len(trained) > 20 and all(budget == trained[0] for budget in trained)

@@ -1,20 +1,15 @@
 """SeCoST's networks: table 1, what a segment hears, the rivals' shapes, naive formulas."""
 
-import copy
-
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from conftest import refused
-from torch import nn
 
-from wsaed import nets, plots
-from wsaed.features import FRONT_ENDS
-from wsaed.secost import rivals
+from wsaed import features, nets, plots
+from wsaed.secost import rivals, systems
 from wsaed.secost.net import WelsNet, layer_table
-from wsaed.secost.systems import PUBLISHED
 
-PRINTED = PUBLISHED["table_1"]
+PRINTED = systems.PUBLISHED["table_1"]
 
 
 def fitted(**settings):
@@ -26,7 +21,7 @@ def fitted(**settings):
 def test_table_1_from_the_live_net_equals_the_print_except_the_last_activation():
     net = WelsNet(PRINTED["classes"])
     assert nets.parameter_count(net) == PRINTED["parameters"] == 14_677_711
-    before = copy.deepcopy(net.state_dict())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
     live = layer_table(net, PRINTED["frames"])
     printed = [tuple(c.replace("|C|", "527") for c in row) for row in PRINTED["rows"]]
     differing = [(a, b) for a, b in zip(live, printed, strict=True) if a != b]
@@ -41,7 +36,7 @@ def test_table_1_from_the_live_net_equals_the_print_except_the_last_activation()
 
 def test_a_drawn_network_shows_the_sizes_and_parameters_of_the_live_one():
     net, x = WelsNet(7, 0.125), torch.zeros(1, 256, 64)
-    before = copy.deepcopy(net.state_dict())
+    before = {k: v.clone() for k, v in net.state_dict().items()}
     _, ax = plt.subplots()
     plots.architecture(ax, net, x)
     drawn = {t.get_text().split("\n")[0]: t.get_text().split("\n")[1:] for t in ax.texts}
@@ -52,7 +47,7 @@ def test_a_drawn_network_shows_the_sizes_and_parameters_of_the_live_one():
     count = sum(int(said[1].replace(",", "")) for said in drawn.values())
     assert count == nets.parameter_count(net)
     ax.clear()
-    plots.architecture(ax, net, x, {"B": [*net.B1, net.B2]}, {"away": nn.Linear(3, 2)})
+    plots.architecture(ax, net, x, {"B": [*net.B1, net.B2]}, {"away": torch.nn.Linear(3, 2)})
     count = nets.parameter_count(net.B1) + nets.parameter_count(net.B2)
     assert {t.get_text() for t in ax.texts} >= {f"B\n{wanted['B2']}\n{count:,}", "away\n8"}
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
@@ -86,7 +81,7 @@ def test_receptive_field_by_perturbing_frames(pool, first):
     begin, last = reached[0].item(), reached[-1].item()
     assert last - begin + 1 == net.receptive_field == {4: 212, 2: 108, 1: 56}[first]
     assert reached.tolist() == [f for f in tried.tolist() if begin <= f <= last]
-    centre = net.segment_times(k + 1, FRONT_ENDS["secost"])[k]
+    centre = net.segment_times(k + 1, features.FRONT_ENDS["secost"])[k]
     assert (begin + last) / 2 / 100 == pytest.approx(float(centre))
 
 
@@ -94,11 +89,11 @@ def test_a_clip_is_the_mean_of_its_segments_and_their_times_are_centres():
     net = WelsNet(7, 0.125)
     segments, clip = net(torch.randn(2, 250, 64))
     torch.testing.assert_close(clip, segments.mean(1))
-    times = net.segment_times(29, FRONT_ENDS["secost"])
+    times = net.segment_times(29, features.FRONT_ENDS["secost"])
     torch.testing.assert_close(times.diff(), torch.full((28,), 0.32))
     assert float(times[0]) == pytest.approx(0.475)
-    assert net.frames_per_second(FRONT_ENDS["secost"]) == pytest.approx(1 / 0.32)
-    assert net.frames_per_second(FRONT_ENDS["secost_40ms"]) == pytest.approx(1 / 1.28)
+    assert net.frames_per_second(features.FRONT_ENDS["secost"]) == pytest.approx(1 / 0.32)
+    assert net.frames_per_second(features.FRONT_ENDS["secost_40ms"]) == pytest.approx(1 / 1.28)
 
 
 def test_saturated_probabilities_keep_the_loss_and_gradients_finite():

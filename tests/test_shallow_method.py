@@ -1,23 +1,18 @@
 """The shallow student's curriculum, objective and training: pools, equations 3 to 7, resuming."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, LABELS, bits, ends_the_same, refused
+from conftest import CASES, LABELS, bce, bits, ends_the_same, lose_cats, refused
 
-from wsaed import nets, training
-from wsaed.features import FRONT_ENDS
+from wsaed import features, nets, postprocess, training
 from wsaed.joint import scores
 from wsaed.joint.data import STRONG, UNLABELLED, UNUSED, WEAK, Batch, Data
-from wsaed.postprocess import active_frames
 from wsaed.shallow import augment, method, systems
 
 SIZES = {"strong": 8, "weak": 8, "unlabelled": 20, "validation": 6, "test": 8}
 LABELLED, CURRICULA = 16, tuple(method.SHARES)
-EVERY = list(systems.CONFIGURATIONS)
-FRONT_END = FRONT_ENDS["lstm_40ms"]
+FRONT_END = features.FRONT_ENDS["lstm_40ms"]
 
 
 def spec(name="ef_sw_em_cs", steps=22, **more):
@@ -32,7 +27,7 @@ def teacher(corpus, tmp_path):
     """The folder of a teacher that is nearly sure of the truth, and of some clips surer."""
     folder = tmp_path / "teacher"
     folder.mkdir()
-    Y = active_frames(corpus["unlabelled"].hidden, LABELS, 250, 25.0).astype(np.float32)
+    Y = postprocess.active_frames(corpus["unlabelled"].hidden, LABELS, 250, 25.0).astype(np.float32)
     sure = np.linspace(0.6, 0.95, len(Y), dtype=np.float32)[:, None, None]
     t_s = 0.5 + (sure - 0.5) * (2 * Y - 1)
     np.save(folder / "unlabelled_frames.npy", t_s.astype(np.float16))
@@ -40,10 +35,17 @@ def teacher(corpus, tmp_path):
     return folder
 
 
-def trained(folder, teacher, tell=lambda row: None, name="ef_sw_em_cs", replicate=0, **more):
-    folder.mkdir(exist_ok=True)
-    wanted = spec(name, **more)
-    return method.train(wanted, replicate, folder, [teacher] * bool(wanted["teachers"]), tell)
+@pytest.fixture
+def train(teacher, tmp_path):
+    """``train(...)``: the scores of a run on the made corpus, in ``folder`` below tmp_path."""
+
+    def trained(tell=None, name="ef_sw_em_cs", folder="run", replicate=0, **more):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        wanted, tell = spec(name, **more), tell or (lambda row: None)
+        teachers = [teacher] * bool(wanted["teachers"])
+        return method.train(wanted, replicate, tmp_path / folder, teachers, tell)
+
+    return trained
 
 
 @pytest.fixture
@@ -114,10 +116,6 @@ def batch_of(kinds):
     return Batch(torch.zeros(n, 30, 20), *labels, 0, 1), s_s, s_w
 
 
-def bce(p, y):
-    return -y * math.log(p) - (1 - y) * math.log(1 - p)
-
-
 def mask_cell(kind, y_w, Y_s, t, c, margin):
     if kind == "none":
         return 1
@@ -127,18 +125,17 @@ def mask_cell(kind, y_w, Y_s, t, c, margin):
 
 def naive(spec, batch, s_s, s_w, margin):
     """Equations 3 to 7 as loops over clips, frames and classes."""
-    y_w, Y_s, p_s, p_w = (
-        v.double().numpy() for v in (batch.clip_labels, batch.frame_labels, s_s, s_w)
-    )
+    known = (batch.clip_labels, batch.frame_labels, s_s, s_w)
+    y_w, Y_s, p_s, p_w = (v.double().numpy() for v in known)
     found = {}
     for name, kind in (("weak", WEAK), ("strong", STRONG), ("unlabelled", UNLABELLED)):
         clips = [i for i, k in enumerate(batch.kind.tolist()) if k == kind]
-        tags = [bce(p_w[i, c], y_w[i, c]) for i in clips for c in range(4)]
+        tags = bce(p_w[clips], y_w[clips]) if clips else 0
         cells = [(i, t, c) for i in clips for t in range(30) for c in range(4)]
         M = [mask_cell(spec["mask"], y_w[i], Y_s[i], t, c, margin) for i, t, c in cells]
         frames = sum(bce(p_s[cell], Y_s[cell]) for cell, m in zip(cells, M, strict=True) if m)
         by = len(cells) if spec["denominator"] == "cells" else max(sum(M), 1)
-        found[f"{name}_w"] = (1 if kind == WEAK else 0.75) * sum(tags) / max(len(tags), 1)
+        found[f"{name}_w"] = (1 if kind == WEAK else 0.75) * tags
         if kind == STRONG or (kind == UNLABELLED and spec["pseudolabels"] == "strong+weak"):
             found[f"{name}_s"] = 1.5 * frames / max(by, 1)
     return found
@@ -185,7 +182,7 @@ def test_the_unlabelled_clips_get_the_teachers_labels_and_no_others_do(corpus, t
     t_s, t_w = (np.load(teacher / f"unlabelled_{part}.npy") for part in ("frames", "clips"))
     assert np.array_equal(data.frame_labels[LABELLED:].numpy(), t_s)
     assert np.array_equal(data.clip_labels[LABELLED:].numpy(), t_w.astype(np.float32))
-    Y = active_frames(corpus["strong"].events, LABELS, 250, 25.0)
+    Y = postprocess.active_frames(corpus["strong"].events, LABELS, 250, 25.0)
     assert np.array_equal(data.frame_labels[8:16].numpy(), Y) and data.frame_labels[:8].sum() == 0
     tags = np.concatenate([corpus[name].clip_labels for name in ("weak", "strong")])
     assert np.array_equal(data.clip_labels[:LABELLED].numpy(), tags)
@@ -214,12 +211,10 @@ def test_a_teacher_of_other_clips_is_one_line(corpus, teacher):
 # Training
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_every_configuration_trains_for_the_same_steps(
-    name, unscored, corpus, teacher, tmp_path, watched
-):
+@pytest.mark.parametrize("name", systems.CONFIGURATIONS)
+def test_every_configuration_trains_for_the_same_steps(name, unscored, watched, train):
     rows = []
-    found = trained(tmp_path / "run", teacher, rows.append, name)
+    found = train(rows.append, name)
     assert len(watched) == found["steps"] == 22
     assert [(batch.step, batch.steps) for batch in watched] == [(i, 22) for i in range(22)]
     curves, many = found["curves"], len(found["pool"])
@@ -236,7 +231,7 @@ def test_every_configuration_trains_for_the_same_steps(
 
 
 @pytest.mark.parametrize("schedule", [None, "one_cycle"])
-def test_the_optimiser_is_the_published_one(schedule, corpus, teacher, tmp_path, monkeypatch):
+def test_the_optimiser_is_the_published_one(schedule, monkeypatch, train):
     def fit(net, losses, batches, budget, **options):
         assert options["betas"] == (0.9, 0.99)
         assert options["schedule"] is (training.one_cycle if schedule else None)
@@ -246,12 +241,12 @@ def test_the_optimiser_is_the_published_one(schedule, corpus, teacher, tmp_path,
     monkeypatch.setattr(training, "fit", fit)
     budget = spec()["budget"] | ({"schedule": schedule} if schedule else {})
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", teacher, budget=budget)
+        train(budget=budget)
 
 
 @pytest.mark.parametrize("name", ["ef_sw_em_ns", "hf_sw_em_cs", "sw_nm_ns", "em_cs"])
-def test_an_epoch_is_one_pass_over_its_pool(name, unscored, corpus, teacher, tmp_path, watched):
-    found = trained(tmp_path / "run", teacher, name=name, augment="none", steps=30)
+def test_an_epoch_is_one_pass_over_its_pool(name, unscored, corpus, watched, train):
+    found = train(name=name, augment="none", steps=30)
     wanted = spec(name, steps=30)
     epochs = method.plan(wanted["curriculum"], LABELLED, 20, wanted["budget"])
     assert found["pool"] == [e.clips for e in epochs]
@@ -269,7 +264,7 @@ def test_an_epoch_is_one_pass_over_its_pool(name, unscored, corpus, teacher, tmp
 
 @pytest.mark.parametrize("name, first", [("ef_sw_em_ns", True), ("hf_sw_em_cs", False)])
 def test_what_joins_is_ranked_by_the_student_at_the_generations_end(
-    name, first, unscored, corpus, teacher, tmp_path, watched, monkeypatch
+    name, first, unscored, corpus, teacher, watched, monkeypatch, train
 ):
     t_w = np.load(teacher / "unlabelled_clips.npy").astype(np.float32)
     rng, plain, asked = np.random.default_rng(5), training.predict, []
@@ -282,7 +277,7 @@ def test_what_joins_is_ranked_by_the_student_at_the_generations_end(
         return None, t_w - gap[:, None].astype(np.float32) * np.array([1, 0.5, -0.2, 0], "f")
 
     monkeypatch.setattr(training, "predict", predict)
-    found = trained(tmp_path / "run", teacher, name=name, augment="none", steps=30)
+    found = train(name=name, augment="none", steps=30)
     epochs = method.plan("easier", LABELLED, 20, spec(steps=30)["budget"])
     starts = np.cumsum([0, *(e.steps for e in epochs)])
     assert [at for _, at in asked] == [starts[2], starts[4]]  # as generations 2 and 3 begin
@@ -320,31 +315,26 @@ def test_a_rankings_quality_is_its_naive_transcription():
     assert method.ranking_quality(t, y, y) == pytest.approx((1 / y[:, [0, 1, 3]].mean(), 1))
 
 
-def script(monkeypatch, values):
-    """Let validation find these scores, one a call."""
-    said = iter(values)
-    monkeypatch.setattr(scores, "validation_f1", lambda *any: next(said))
-
-
 FALLING = [0.1, 0.4, 0.3, 0.2, 0.25, 0.3, 0.1, 0.2]  # the best epoch is the second
 
 
 @pytest.mark.parametrize("killed_in", [2, 3, 4, 6])
-def test_an_interrupted_run_ends_in_the_same_numbers(
-    killed_in, unscored, corpus, teacher, tmp_path, monkeypatch
+def test_an_interrupted_run_ends_in_the_same_bits(
+    killed_in, unscored, tmp_path, monkeypatch, train
 ):
-    def train(folder, tell):
+    def again(folder, tell):
         resumed = (folder / "checkpoint.pt").exists()  # it is of the epoch before
-        script(monkeypatch, FALLING[killed_in - 1 :] if resumed else FALLING)
-        return trained(folder, teacher, tell)
+        said = iter(FALLING[killed_in - 1 :] if resumed else FALLING)  # one a call
+        monkeypatch.setattr(scores, "validation_f1", lambda *any: next(said))
+        return train(tell, folder=folder)
 
     monkeypatch.setenv("CHECKPOINT_SECONDS", "0")
-    whole = ends_the_same(train, tmp_path, killed_in, epochs=8)
+    whole = ends_the_same(again, tmp_path, killed_in, epochs=8)
     assert len(whole["pool"]) == 8 and whole["best_epoch"] == 2
 
 
-def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_path):
-    found = trained(tmp_path / "run", teacher, steps=60, name="ef_sw_em_ns")
+def test_the_kept_weights_have_the_best_validation_score(corpus, tmp_path, train):
+    found = train(steps=60, name="ef_sw_em_ns")
     net = nets.trained(spec(), len(LABELS), tmp_path / "run")
     outputs = scores.outputs_of(net, corpus, FRONT_END)["validation"]
     f1 = scores.validation_f1(corpus, *outputs, 10.0)
@@ -357,12 +347,10 @@ def test_the_kept_weights_have_the_best_validation_score(corpus, teacher, tmp_pa
     assert len(found["event_f1_median_resampled"]) == 50
 
 
-def test_a_run_depends_on_its_replicate_and_its_draw_alone(
-    unscored, corpus, teacher, tmp_path, watched
-):
+def test_a_run_depends_on_its_replicate_and_its_draw_alone(unscored, corpus, watched, train):
     def once(folder, **more):
         watched.clear()
-        found = trained(tmp_path / folder, teacher, name="ef_sw_em_ns", **more)
+        found = train(name="ef_sw_em_ns", folder=folder, **more)
         return bits(found), [row for batch in watched for row in rows_of(batch, corpus)]
 
     first = once("a")
@@ -373,44 +361,33 @@ def test_a_run_depends_on_its_replicate_and_its_draw_alone(
     assert its_rows[:16] != first[1][:16] == same_rows[:16]  # before any ranking
 
 
-def test_the_first_generation_is_the_same_whatever_the_curriculum(
-    unscored, corpus, teacher, tmp_path
-):
+def test_the_first_generation_is_the_same_whatever_the_curriculum(unscored, train):
     names = ("ef_sw_em_cs", "hf_sw_em_cs", "sw_em_cs", "ef_w_em_cs", "em_cs")
-    found = [trained(tmp_path / name, teacher, name=name)["curves"]["loss"] for name in names]
+    found = [train(name=name, folder=name)["curves"]["loss"] for name in names]
     assert all(loss[:2] == found[0][:2] for loss in found)
     assert len({tuple(loss[2:5]) for loss in found}) == len(names)
 
 
-def test_the_truth_about_unlabelled_clips_is_for_diagnosis_alone(
-    unscored, corpus, teacher, tmp_path
-):
-    free, told = corpus["unlabelled"], trained(tmp_path / "told", teacher)
+def test_the_truth_about_unlabelled_clips_is_for_diagnosis_alone(unscored, corpus, train):
+    free, told = corpus["unlabelled"], train(folder="told")
     free.hidden = free.clean_labels = corpus["weak"].hidden = None
-    found = trained(tmp_path / "run", teacher)
+    found = train()
     assert {*told} - {*found} == {f"ranking_{k}_{of}" for k in (1, 2) for of in ("lift", "error")}
     assert bits(found) == bits({name: told[name] for name in found})
 
 
-def test_a_class_that_never_occurs_and_a_clip_without_events_train(
-    unscored, corpus, teacher, tmp_path
-):
-    for name in ("strong", "weak", "validation"):
-        part = corpus[name]
-        part.hidden[:] = [[e for e in es if e.label != "Cat"] for es in part.hidden]
-        part.clip_labels[:, 1] = 0
-    corpus["strong"].events[0].clear()
-    corpus["strong"].clip_labels[0] = 0
+def test_a_class_that_never_occurs_and_a_clip_without_events_train(unscored, corpus, train):
+    lose_cats(corpus)
     for name in ("ef_sw_sm_cs_mask_sum", "ef_sw_em_cs"):
-        assert np.isfinite(trained(tmp_path / name, teacher, name=name)["curves"]["loss"]).all()
+        assert np.isfinite(train(name=name, folder=name)["curves"]["loss"]).all()
 
 
-def test_the_student_learns_what_labels_and_teacher_say(corpus, teacher, tmp_path):
+def test_the_student_learns_what_labels_and_teacher_say(train):
     """A band of its own for every class is no task: it must be found, on unseen clips too."""
     rows, budget = [], {"steps": 150, "batch_size": 8, "learning_rate": 2e-2, "generation": 2}
     net = {"name": "shallow.net:LstmStudent", "width": 0.06, "mels": 20}
     more = {"name": "ef_sw_em_ns", "budget": budget, "net": net}
-    found = trained(tmp_path / "run", teacher, rows.append, **more)
+    found = train(rows.append, **more)
     assert rows[-1]["weak_w"] < 0.6 * rows[0]["weak_w"]
     assert rows[-1]["strong_s"] < 0.6 * rows[0]["strong_s"]
     assert max(found["event_f1_median"], found["event_f1_tuned_median"]) > 0.3
@@ -419,6 +396,6 @@ def test_the_student_learns_what_labels_and_teacher_say(corpus, teacher, tmp_pat
 
 
 @pytest.mark.parametrize("change, says", CASES["student"])
-def test_a_setting_that_makes_no_sense_is_one_line(change, says, corpus, teacher, tmp_path):
+def test_a_setting_that_makes_no_sense_is_one_line(change, says, train):
     with refused(says):
-        trained(tmp_path, teacher, **change)
+        train(**change)

@@ -1,20 +1,16 @@
 """The shallow student's net, losses, masks, SpecAugment and teacher, each against its formula."""
 
-import math
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, made_events, refused
+from conftest import LABELS, made_events, refused, shown
 from test_shallow_method import SIZES
 
-from wsaed import nets, parameters, runs, training
-from wsaed.features import FRONT_ENDS
+from wsaed import features, nets, parameters, postprocess, runs, training
 from wsaed.joint import scores
-from wsaed.postprocess import active_frames
 from wsaed.shallow import augment, method, systems, teacher
-from wsaed.shallow.method import event_mask, masked_cross_entropy
 
 # The net
 
@@ -47,33 +43,23 @@ def test_saturated_outputs_stay_probabilities_with_finite_slopes(bias):
 # Masks and losses
 
 
-def labels(clips=4, frames=40, classes=5):
-    """Hard frame labels in runs, and the tags they make; some classes absent."""
-    rng = np.random.default_rng(0)
-    Y = torch.zeros(clips, frames, classes)
-    for i in range(clips):
-        for c in rng.permutation(classes)[:2]:
-            first = rng.integers(0, frames - 3)
-            Y[i, first : first + rng.integers(1, 8), c] = 1
-    return Y, Y.amax(1)
-
-
 def spans(M):
     on = np.flatnonzero(np.diff(np.pad(M.numpy().astype(int), 1)))
     return [(int(a), int(b) - 1) for a, b in on.reshape(-1, 2)]
 
 
 def test_masked_cells_contribute_nothing():
-    Y, y_w = labels()
-    mask, p = event_mask(y_w, 40), torch.rand(Y.shape, requires_grad=True)
+    Y = (torch.rand(4, 40, 5) < 0.1) * torch.eye(5)[:4, None]  # one class a clip
+    y_w = Y.amax(1)
+    mask, p = method.event_mask(y_w, 40), torch.rand(Y.shape, requires_grad=True)
     for denominator, M in product(method.DENOMINATORS, (mask, 0 * mask)):
         p.grad = None
-        found = masked_cross_entropy(p, Y, M, denominator)
+        found = method.masked_cross_entropy(p, Y, M, denominator)
         found.backward()
         assert (p.grad[M == 0] == 0).all() and (p.grad[M == 1] != 0).all()
         elsewhere = torch.where(M == 1, p, torch.rand(Y.shape))
         elsewhere[0, :, y_w[0] == 0] = 1.0  # even where the logarithm has no end
-        assert torch.equal(masked_cross_entropy(elsewhere, Y, M, denominator), found)
+        assert torch.equal(method.masked_cross_entropy(elsewhere, Y, M, denominator), found)
 
 
 # SpecAugment
@@ -200,7 +186,6 @@ def test_another_rule_is_one_line():
 
 SIZE = {"width": 0.05, "frames": 250, "mels": 32, "dropout": 0.0}
 MEMBER = {"net": {"name": "joint.nets:guided_pair"} | SIZE, "front_end": "guided_40ms"}
-PARTS = ("frames", "clips")
 
 
 @pytest.fixture
@@ -219,8 +204,8 @@ def members(corpus, tmp_path):
 @pytest.fixture
 def said(corpus, members):
     """What each of the three says of the unlabelled clips."""
-    features = corpus["unlabelled"].features(FRONT_ENDS["guided_40ms"])
-    return [training.predict(nets.trained(MEMBER, 4, m), features) for m in members]
+    heard = corpus["unlabelled"].features(features.FRONT_ENDS["guided_40ms"])
+    return [training.predict(nets.trained(MEMBER, 4, m), heard) for m in members]
 
 
 def ensemble(members, folder, **more):
@@ -228,11 +213,11 @@ def ensemble(members, folder, **more):
     spec = MEMBER | {"corpus": {}, "rule": "mean", "single": False, "teachers": [MEMBER] * 3}
     folder.mkdir()
     found = teacher.ensemble(spec | more, 0, folder, members, None)
-    return found, [np.load(folder / f"unlabelled_{part}.npy") for part in PARTS]
+    return found, [np.load(folder / f"unlabelled_{part}.npy") for part in ("frames", "clips")]
 
 
 def test_pseudolabels_are_wrong_by_cell_and_where_the_event_mask_looks(members, said, tmp_path):
-    truth = active_frames(made_events("unlabelled", 20), LABELS, 250, 25.0)
+    truth = postprocess.active_frames(made_events("unlabelled", 20), LABELS, 250, 25.0)
     t_s, t_w = teacher.combined(said, "mean")
     wrong, inside, absent = [], [], []
     for i, c in np.ndindex(t_w.shape):
@@ -275,9 +260,8 @@ def test_the_single_teacher_is_the_best_on_validation(members, said, tmp_path, m
 def test_every_table_compares_systems_that_have_specs_and_names():
     p = parameters.chosen("shallow_student", "laptop")
     found = systems.systems(p)
-    every = {profile: systems.artefacts(profile) for profile in ("laptop", "evidence")}
-    shown = {profile: set().union(*tables.values()) for profile, tables in every.items()}
-    assert shown["evidence"] == {*found} > shown["laptop"] == {*systems.HEADLINES}
+    assert shown(systems, "evidence") == {*found} > shown(systems, "laptop")
+    assert shown(systems, "laptop") == {*systems.HEADLINES}
     assert {*systems.PUBLISHED["names"]} == {*found}
     for printed in systems.PUBLISHED["printed"].values():
         unprinted = {"labelled", "member", *(s for s in found if "mask_sum" in s)}
@@ -306,5 +290,5 @@ def test_the_teachers_nets_are_the_joint_papers_and_serve_all_replicates(monkeyp
 def test_a_printed_difference_has_the_interval_of_two_means():
     change, half = systems.printed_change("ef_sw_em_cs", "sw_nm_ns", "event_f1_median")
     assert change == pytest.approx(7.8)
-    assert half == pytest.approx(2.1009 * 100 * math.hypot(0.009, 0.009) / math.sqrt(10), abs=1e-3)
+    assert half == pytest.approx(2.1009 * 100 * np.hypot(0.009, 0.009) / np.sqrt(10), abs=1e-3)
     assert systems.printed_change("ensemble", "single", "event_f1_median")[1] == 0

@@ -3,9 +3,9 @@
 import re
 
 import nbformat
+from conftest import ROOT, put
 
 from wsaed import render, site
-from wsaed.files import ROOT
 
 
 def test_every_notebook_and_no_other_is_a_page():
@@ -19,14 +19,13 @@ def test_every_notebook_and_no_other_is_a_page():
 
 
 def test_a_page_says_what_made_it_and_brings_what_it_links_to(tmp_path, monkeypatch):
-    (tmp_path / "notebooks/secost").mkdir(parents=True)
     page, markdown = site.Path("notebooks/secost/table_2.ipynb"), nbformat.v4.new_markdown_cell
     cells = [markdown("# Title"), markdown("[a](../b.md) [web](https://x.y/z) [gone](no.csv)")]
     cells += [nbformat.v4.new_code_cell('home = "evidence"', metadata={"tags": ["parameters"]})]
     cells += [nbformat.v4.new_code_cell("home")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / page)
-    (tmp_path / "notebooks/b.md").write_text("![picture](p.png)")
-    (tmp_path / "notebooks/p.png").write_bytes(b"png")
+    put(tmp_path / page, nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+    put(tmp_path / "notebooks/b.md", "![picture](p.png)")
+    put(tmp_path / "notebooks/p.png", b"png")
     monkeypatch.setattr(site, "ROOT", tmp_path)
     source = tmp_path / "source"
     site.write_page(page, source, "abc")

@@ -7,29 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import refused
-from recorded import BASE_A, NAME, NOVEL, RARE, SOUNDSCAPES, STRONG, edit, half, lay, originals  # noqa: F401 - a fixture
+from conftest import refused, tags_of
+from recorded import BASE_A, NAME, NOVEL, RARE, SMALL, SOUNDSCAPES, STRONG, edit, half
 
 from wsaed.audio import repeated, resample
-from wsaed.corpora import Event, target_sound, urban_sed
+from wsaed.corpora import Event, recordings, target_sound, urban_sed
 from wsaed.corpora.pairs import halves, pairs, reference
-from wsaed.corpora.recordings import Clip
-from wsaed.corpora.target_sound import VAGUE, held_out, intervals, references, roles
 from wsaed.features import FRONT_ENDS, log_mel
 
-FRONT_END = FRONT_ENDS[NAME]
+FRONT_END, SHARED = FRONT_ENDS[NAME], target_sound.SHARED
 
 
 # ---- which classes
 
 
 def test_l_tsd_has_the_frequent_classes_and_s_tsd_the_next_51():
-    assert len(VAGUE) == len(set(VAGUE)) == 11
+    assert len(target_sound.VAGUE) == len(set(target_sound.VAGUE)) == 11
     ranks = {f"class {k:03d}": 850 - k for k in range(440)}  # 850 events down to 411
-    train = Counter(ranks | dict.fromkeys(VAGUE, 9000))
+    train = Counter(ranks | dict.fromkeys(target_sound.VAGUE, 9000))
     test = Counter({name: 51 for name in train})
     test["class 007"], test["class 008"], test["class 360"] = 50, 0, 0
-    found = roles(train, test)
+    found = target_sound.roles(train, test)
     # more than 500 training events: 000 to 349, but for the two that are rare in evaluation
     wanted = [f"class {k:03d}" for k in range(350) if k not in (7, 8)]
     assert found["novel"] == tuple(wanted)
@@ -37,13 +35,13 @@ def test_l_tsd_has_the_frequent_classes_and_s_tsd_the_next_51():
     assert found["base_a"] == tuple(rest) and len(rest) == 51
     train["another"] = train["class 400"]  # as frequent as the last, and before it by its name
     test["another"] = 1
-    assert set(rest) - set(roles(train, test)["base_a"]) == {"class 400"}
+    assert set(rest) - set(target_sound.roles(train, test)["base_a"]) == {"class 400"}
 
 
 def test_lists_without_enough_events_are_refused_in_one_line():
     for train in (Counter(a=501), Counter(a=500)):
         with refused("fetch both lists whole"):
-            roles(train, Counter(a=51))
+            target_sound.roles(train, Counter(a=51))
 
 
 # ---- the held-out clips
@@ -54,7 +52,7 @@ def test_about_a_thirtieth_of_each_class_is_held_out(seed):
     draw = np.random.default_rng(seed)
     rates = np.append(draw.uniform(0.005, 0.1, 30), 0.5)  # one class is in every other clip
     labels = draw.random((4000, 31)) < rates
-    held = held_out(labels.astype(np.float32))
+    held = target_sound.held_out(labels.astype(np.float32))
     count, room = labels[held].sum(0), np.ceil(0.035 * labels.sum(0) - 1e-9)
     assert (count <= room).all()
     # greedy: whoever stayed outside has a class that was full when its turn came
@@ -67,20 +65,19 @@ def test_about_a_thirtieth_of_each_class_is_held_out(seed):
 # ---- references
 
 
+def on(*spans) -> np.ndarray:
+    """(10000,) bool: the milliseconds in any of the spans, in seconds."""
+    found = np.zeros(10_000, bool)
+    for onset, offset in spans:
+        found[round(1000 * onset) : round(1000 * offset)] = True
+    return found
+
+
 def naive_intervals(events, label, alone) -> np.ndarray:
     """(10000,) bool: the milliseconds of the class's events, event by event."""
-    on = np.zeros(10_000, bool)
-    for event in events:
-        if event.label != label:
-            continue
-        mine = np.zeros(10_000, bool)
-        mine[round(1000 * event.onset) : round(1000 * event.offset)] = True
-        free = True
-        for other in events:
-            if alone and other.label != label:
-                free &= not mine[round(1000 * other.onset) : round(1000 * other.offset)].any()
-        on |= mine & free
-    return on
+    others = on(*(event[1:3] for event in events if alone and event.label != label))
+    mine = [event[1:3] for event in events if event.label == label]
+    return on(*(span for span in mine if not (on(span) & others).any()))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -91,11 +88,8 @@ def test_intervals_are_those_of_a_naive_search(seed):
         onset, lasts = draw.integers(0, 9000), draw.integers(1, 1000)
         events.append(Event(str(draw.choice(["a", "b"])), onset / 1000, (onset + lasts) / 1000))
     for alone in (True, False):
-        found = intervals(events, "a", alone)
-        on = np.zeros(10_000, bool)
-        for onset, offset in found:
-            on[round(1000 * onset) : round(1000 * offset)] = True
-        np.testing.assert_array_equal(on, naive_intervals(events, "a", alone))
+        found = target_sound.intervals(events, "a", alone)
+        np.testing.assert_array_equal(on(*found), naive_intervals(events, "a", alone))
         for (_, end), (start, _) in itertools.pairwise(found):
             assert end < start
 
@@ -110,23 +104,23 @@ def test_a_reference_is_joined_and_repeated_to_ten_seconds():
         repeated(waveform, 10, [(11.0, 12.0)])
 
 
-def clip(name: str, *events) -> Clip:
-    return Clip(Path("/"), f"{name}.wav", 1, name, name, 10.0, [Event(*event) for event in events])
+def clip(name: str, *events) -> recordings.Clip:
+    return recordings.Clip(Path(), f"{name}.wav", 1, name, name, 10.0, [Event(*e) for e in events])
 
 
 def test_references_are_the_longest_of_the_first_and_then_in_no_order():
     short = [clip(f"short {k}", ("a", 1, 2), ("b", 2, 10)) for k in range(40)]
     long = [clip(f"long {k}", ("a", 1, 2), ("a", 3, 5 + k), ("b", 2, 3)) for k in range(3)]
     never = [clip("never", ("a", 1, 3), ("b", 2, 4)), clip("other", ("b", 1, 9))]
-    found, alone = references([*never, *short[:8], *long, *short[8:]], "a", 3)
+    found, alone = target_sound.references([*never, *short[:8], *long, *short[8:]], "a", 3)
     assert alone and {x.id for x in found} == {"long 0", "long 1", "long 2"}
     assert [x.spans for x in found if x.id == "long 1"] == [((1, 2), (3, 6))]
     for x in found:
         assert x.name == f"a_{x.id}" and x.labels == ["a"]
         assert [e[:4] for e in x.events] == [("a", 0.0, 10.0, x.id)]
-    first, _ = references([*short, *long], "a", 3)
+    first, _ = target_sound.references([*short, *long], "a", 3)
     assert {x.id for x in first} == {"short 0", "short 1", "short 2"}
-    many, _ = references(short, "a", 10)
+    many, _ = target_sound.references(short, "a", 10)
     assert [x.id for x in many] != [f"short {k}" for k in range(10)]
     assert sorted(x.id for x in many) == [f"short {k}" for k in range(10)]
 
@@ -134,24 +128,23 @@ def test_references_are_the_longest_of_the_first_and_then_in_no_order():
 def test_a_class_that_is_never_alone_is_taken_with_what_else_sounds():
     clips = [clip(f"{k}", ("a", 1, 3), ("b", 2, 4 + k)) for k in range(5)]
     clips.append(clip("alone", ("a", 1, 2)))
-    found, alone = references(clips, "a", 4)
+    found, alone = target_sound.references(clips, "a", 4)
     assert len(found) == 4 and not alone
     assert all(x.spans == ((1, 3),) for x in found)
     few = [clip("tail", ("a", 9.8, 10)), clip("b", ("b", 1, 2))]
-    assert references(few, "a", 4) == ([], False)
+    assert target_sound.references(few, "a", 4) == ([], False)
 
 
 # ---- the corpus
 
-OWN = [x for x in urban_sed.LABELS if x not in target_sound.SHARED]
-BASE_B = ("Bark", "Gunshot, gunfire", *OWN)
+BASE_B = ("Bark", "Gunshot, gunfire", *(x for x in urban_sed.LABELS if x not in SHARED))
 LABELS = tuple(sorted({*NOVEL, *BASE_A, *BASE_B}))
 ROLES = dict(base_a=BASE_A, base_b=BASE_B, novel=NOVEL, validation=NOVEL, test=NOVEL)
 
 
 @pytest.fixture
-def root(originals, tmp_path, monkeypatch):  # noqa: F811
-    return lay("target_sound", originals, tmp_path, monkeypatch, shard=5)
+def root(lay):
+    return lay("target_sound", shard=5)
 
 
 def load(**spec):
@@ -165,8 +158,7 @@ def truth(name: str) -> list[tuple]:
             if segment[:11] in name:
                 return events
     events = SOUNDSCAPES[Path(name).stem]
-    shared = target_sound.SHARED
-    return [(shared.get(x, x), onset, onset + lasts) for x, onset, lasts in events]
+    return [(SHARED.get(x, x), onset, onset + lasts) for x, onset, lasts in events]
 
 
 def test_the_splits_hold_what_the_lists_say_of_their_roles(root):
@@ -176,12 +168,12 @@ def test_the_splits_hold_what_the_lists_say_of_their_roles(root):
     assert list(corpus.splits) == [*ROLES, "references"]
     for name, role in ROLES.items():
         split = corpus[name]
-        assert split.clip_labels.dtype == np.float32 and len(split) > 1
-        for clip, events, labels in zip(split.clips, split.hidden, split.clip_labels, strict=True):
+        for clip, events in zip(split.clips, split.hidden, strict=True):
             wanted = [event for event in truth(clip) if event[0] in role]
             assert [event[:3] for event in events] == [pytest.approx(e) for e in wanted] != []
-            given = {LABELS[k] for k in np.flatnonzero(labels)}
-            assert given == {event.label for event in events}
+        given = tags_of(split.hidden, LABELS)
+        np.testing.assert_array_equal(split.clip_labels, given, strict=True)
+        assert len(split) > 1
         assert split.events is (None if name == "novel" else split.hidden)
         seed, columns = [*ROLES].index(name), [LABELS.index(x) for x in role]
         for mine, wanted in zip(split.pairs, pairs(split.clip_labels, columns, seed), strict=True):
@@ -241,16 +233,10 @@ def test_references_hold_one_class_alone_and_repeat_it(root):
 
 def test_the_classes_are_told(root):
     about = load().about
-    for part in (
-        "L-TSD has the 3 classes with more than 500 training and 50 evaluation events, without",
-        "S-TSD 2 of the others, those with most training events (its 51 were not published)",
-        "URBAN-TSD 10, of which L-TSD has 2 too; ",
-        "pairs: 32 base_a, 40 base_b, 39 novel, 6 validation, 10 test",
-    ):
+    for part in SMALL["target_sound"].about:
         assert part in about
     assert "have labels outside" not in about and "_b has no" not in about
-    names = root / "audioset/mid_to_display_name.tsv"
-    names.write_text(names.read_text().replace("/t/dd00141\tYak\n", ""))
+    edit(root / "audioset/mid_to_display_name.tsv", "/t/dd00141\tYak\n", "")
     said = "3 events of audioset_train_strong.tsv have labels outside the list of names"
     assert said in load().about
     assert "base_b has no" in load(references=3, base_b=4).about

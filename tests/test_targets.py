@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import soundfile
 from conftest import REAL, needs_real
+from recorded import make_bank, use_bank
 
-from wsaed.corpora import bank, load, shapes
-from wsaed.corpora import pairs as asking
+from wsaed.corpora import bank, load, pairs, shapes
 from wsaed.features import FRONT_ENDS
 
 SIZES = {"base_a": 60, "base_b": 60, "novel": 60, "validation": 40, "test": 200, "references": 6}
@@ -62,14 +61,14 @@ def test_a_reference_is_its_class_alone_for_ten_seconds(targets):
 
 def test_references_for_training_and_for_testing_share_no_source(targets):
     split = targets["references"]
-    training, testing = asking.halves(split.clip_labels)
+    training, testing = pairs.halves(split.clip_labels)
     for label, *parts in zip(targets.labels, training, testing, strict=True):
         assert list(map(len, parts)) == [3, 3] and max(parts[0]) < min(parts[1])
         heard = {split.hidden[row][0].source for part in parts for row in part}
         assert len(heard) == 6 and all(s.startswith(f"{label}/references/") for s in heard)
     # more references than sources, and an odd number: still apart
     many = references(references=31)
-    for first, half in zip((0, 10), asking.halves(many.clip_labels), strict=True):
+    for first, half in zip((0, 10), pairs.halves(many.clip_labels), strict=True):
         numbers = {int(many.hidden[row][0].source.split("/")[2]) for row in half[4]}
         assert numbers == set(range(first, first + 10))
 
@@ -84,23 +83,23 @@ def test_references_of_other_numbers_are_cached_apart(tmp_path, monkeypatch):
     assert not any(np.array_equal(a, b) for a, b in zip(two, four, strict=True))
 
 
-def naive_pairs(clip_labels, classes, pairs):
+def naive_pairs(clip_labels, classes, given):
     """Replays the questions one by one: each must be one that the rule allows at its turn."""
     asked, n = dict.fromkeys(classes, 0), 0
     for clip, row in enumerate(clip_labels):
         there = [k for k in classes if row[k]]
         absent = [k for k in classes if not row[k]]
         for k in there:
-            assert (pairs.clip[n], pairs.label[n], pairs.present[n]) == (clip, k, True)
+            assert (given.clip[n], given.label[n], given.present[n]) == (clip, k, True)
             n += 1
         for _ in range(min(len(there) // 2 + 1, len(absent))):
-            k = pairs.label[n]
-            assert pairs.clip[n] == clip and not pairs.present[n]
+            k = given.label[n]
+            assert given.clip[n] == clip and not given.present[n]
             assert k in absent and asked[k] == min(asked[other] for other in absent)
             absent.remove(k)
             asked[k] += 1
             n += 1
-    assert n == len(pairs.clip)
+    assert n == len(given.clip)
     return asked
 
 
@@ -108,16 +107,16 @@ def test_pairs_follow_the_rule():
     rng = np.random.default_rng(0)
     for classes, share in (((5, 2, 3, 0), 0.5), (tuple(range(1, 12)), 0.2), ((4,), 0.5)):
         given = (rng.random((300, 12)) < share).astype(np.float32)
-        found = asking.pairs(given, classes, 7)
+        found = pairs.pairs(given, classes, 7)
         assert [part.dtype.kind for part in found] == ["i", "i", "b"]
         naive_pairs(given, classes, found)
-        again, other = asking.pairs(given, classes, 7), asking.pairs(given, classes, 8)
+        again, other = pairs.pairs(given, classes, 7), pairs.pairs(given, classes, 8)
         assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
         assert np.array_equal(found.label, other.label) == (len(classes) == 1)  # ties are drawn
     # twelve classes in turn: the one silent clip after another is asked for all of them
-    silent = asking.pairs(np.zeros((24, 12)), range(12), 0)
+    silent = pairs.pairs(np.zeros((24, 12)), range(12), 0)
     assert np.array_equal(np.bincount(silent.label), np.full(12, 2)) and not silent.present.any()
-    nothing = asking.pairs(np.zeros((0, 12)), range(12), 0)
+    nothing = pairs.pairs(np.zeros((0, 12)), range(12), 0)
     assert [len(part) for part in nothing] == [0, 0, 0]
 
 
@@ -145,20 +144,20 @@ def test_label_noise_reaches_the_pairs_of_novel_clips_alone(targets):
 
 def test_references_are_drawn_from_the_class_s_own():
     one_hot = np.tile(np.eye(3), (8, 1))
-    training, testing = asking.halves(one_hot)
-    found = asking.pairs(np.tile([[1, 0, 1]], (300, 1)), range(3), 0)
-    rows = asking.reference(found, training, 5)
+    training, testing = pairs.halves(one_hot)
+    found = pairs.pairs(np.tile([[1, 0, 1]], (300, 1)), range(3), 0)
+    rows = pairs.reference(found, training, 5)
     assert np.array_equal(one_hot[rows].argmax(1), found.label) and rows.max() < 12
-    assert asking.reference(found, testing, 5).min() >= 12
+    assert pairs.reference(found, testing, 5).min() >= 12
     counts = np.bincount(rows[found.label == 0])[training[0]]
     assert counts.sum() == 300 and counts.min() > 50  # four references, 75 times each
-    assert np.array_equal(rows, asking.reference(found, training, 5))
-    assert not np.array_equal(rows, asking.reference(found, training, 6))
+    assert np.array_equal(rows, pairs.reference(found, training, 5))
+    assert not np.array_equal(rows, pairs.reference(found, training, 6))
     uneven = [np.array([4]), np.array([9, 11]), np.array([7])]
-    drawn = asking.reference(found, uneven, 0)
+    drawn = pairs.reference(found, uneven, 0)
     assert set(zip(found.label, drawn, strict=True)) == {(0, 4), (1, 9), (1, 11), (2, 7)}
     with pytest.raises(ValueError, match="class 1, which has no reference clip"):
-        asking.reference(found, [uneven[0], np.array([], int), uneven[2]], 0)
+        pairs.reference(found, [uneven[0], np.array([], int), uneven[2]], 0)
 
 
 def shared_out(corpus):
@@ -178,15 +177,7 @@ def shared_out(corpus):
 
 
 def test_a_bank_without_folds_is_shared_out(tmp_path, monkeypatch):
-    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TEST_FOLD", raising=False)
-    monkeypatch.setenv("BANK", str(tmp_path / "sounds"))
-    rng = np.random.default_rng(0)
-    for label in "abcdefgh":
-        (tmp_path / "sounds" / label).mkdir(parents=True)
-        for k in range(8):
-            sound = 0.1 * rng.standard_normal(6400)
-            soundfile.write(tmp_path / "sounds" / label / f"{label}{k}.wav", sound, 16_000)
+    make_bank(tmp_path, "abcdefgh", 8, monkeypatch)
     corpus = made(bank="sounds")
     found = shared_out(corpus)
     assert [len(found[part]["a"]) for part in PARTS] == [1, 1, 2, 1, 2, 1, 1]
@@ -197,9 +188,7 @@ def test_a_bank_without_folds_is_shared_out(tmp_path, monkeypatch):
 
 @needs_real
 def test_folds_keep_references_and_scenes_apart(monkeypatch, tmp_path):
-    monkeypatch.setenv("BANK", str(REAL / "esc10"))
-    monkeypatch.setenv("CACHE", str(tmp_path))
-    monkeypatch.delenv("TEST_FOLD", raising=False)
+    use_bank(REAL / "esc10", tmp_path, monkeypatch)
     corpus = load({"name": "soundscapes", "shape": "targets", **SIZES, "bank": "esc10"}, 2)
     found = shared_out(corpus)
     for label in corpus.labels:

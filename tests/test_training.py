@@ -27,19 +27,11 @@ def job(folder, epochs, stop_after=None, features=4):
         taken.append(rows)
         beside.weight.data += plain[0].weight.mean()  # as a mean teacher follows its student
 
-    rows = training.fit(
-        plain,
-        losses,
-        lambda epoch: training.shuffled(40, 8, 3, epoch),
-        {"epochs": epochs, "learning_rate": 0.01},
-        seed=3,
-        folder=folder,
-        schedule=training.one_cycle,
-        after=after,
-        beside=beside,
-        validate=lambda: -abs(float(plain[0].weight.detach().mean()) - 0.03),
-        trunk=plain[0],
-    )
+    budget = {"epochs": epochs, "learning_rate": 0.01}
+    more = dict(schedule=training.one_cycle, after=after, beside=beside, trunk=plain[0])
+    more["validate"] = lambda: -abs(float(plain[0].weight.detach().mean()) - 0.03)
+    more |= dict(seed=3, folder=folder, batches=lambda k: training.shuffled(40, 8, 3, k))
+    rows = training.fit(plain, losses, budget=budget, **more)
     return rows, plain.state_dict() | {"beside": beside.weight}
 
 
@@ -64,16 +56,9 @@ def learned(scores):
     def after(batch):
         net.weight.data.fill_(batch)
 
-    rows = training.fit(
-        net,
-        losses,
-        lambda epoch: [epoch + 1],
-        {"epochs": len(scores), "learning_rate": 0.1},
-        seed=0,
-        after=after,
-        validate=lambda: next(told),
-        trunk=net,
-    )
+    budget = {"epochs": len(scores), "learning_rate": 0.1}
+    more = dict(seed=0, after=after, validate=lambda: next(told), trunk=net)
+    rows = training.fit(net, losses, lambda epoch: [epoch + 1], budget, **more)
     return rows, net.weight.item()
 
 

@@ -10,7 +10,6 @@ from conftest import refused
 from torch import nn
 
 from wsaed import nets, training
-from wsaed.nets import parameter_count
 from wsaed.tsd.conditional import load_panns
 from wsaed.tsd.method import Student, domain_loss, frame_loss
 from wsaed.tsd.nets import Discriminator, PowerPool, pair_gru
@@ -46,17 +45,17 @@ def test_parameters_of_the_papers_sizes_follow_from_the_shapes_it_gives():
     convs = [(1, 32), (32, 128), (128, 128), (128, 128), (128, 128)]
     text = sum(9 * a * b + 2 * a for a, b in convs)  # batch norm stands before the convolution
     text += bigru(128 + 128, 256) + (512 * 256 + 256) + (256 * 2 + 2)
-    assert parameter_count(build()) == text == 1_401_700
+    assert nets.parameter_count(build()) == text == 1_401_700
     convs = pairwise((1, 64, 64, 128, 128, 256, 256, 512, 512))
     code = sum(9 * a * b + 2 * b for a, b in convs)
     code += bigru(512 + 128, 512) + (1024 * 256 + 256) + (256 * 2 + 2)
-    assert parameter_count(build(form="code")) == code == 8_494_146
+    assert nets.parameter_count(build(form="code")) == code == 8_494_146
     blocks = (1, 64, 128, 256, 512, 1024, 2048)
     vgg = sum(9 * (a * b + b * b) + 4 * b for a, b in pairwise(blocks)) + 2 * 64
     vgg += (2048 * 128 + 128) + (128 * 527 + 527)
     with torch.device("meta"):
-        assert parameter_count(build(CONDITIONAL, 527)) == vgg
-    assert parameter_count(Discriminator(512)) == 3 * (512 * 512 + 2 * 512) + 512 * 2 + 2
+        assert nets.parameter_count(build(CONDITIONAL, 527)) == vgg
+    assert nets.parameter_count(Discriminator(512)) == 3 * (512 * 512 + 2 * 512) + 512 * 2 + 2
     narrow = build(width=0.25)  # which never touches the embedding
     assert narrow.gru.input_size - narrow.channels == 128
     assert build(CONDITIONAL, 4, **NARROW).fc1.out_features == 128
