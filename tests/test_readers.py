@@ -435,7 +435,7 @@ def test_an_interrupt_of_all_processes_says_nothing(desed_root):
     )
     slow = "from wsaed import corpora, files; from wsaed.corpora import __main__ as command; "
     slow += "corpora.SHARD = 1; files.one_line(lambda: command.main(['desed']))"
-    environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2"}
+    environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2", "HEADLESS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     process = subprocess.Popen([sys.executable, "-c", slow], env=environment, **pipes)
     until(lambda: process.poll() is not None or contents(files.cache_root()))
