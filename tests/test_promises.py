@@ -156,7 +156,7 @@ def test_the_readme_tells_how_the_verdicts_came_out(every):
 def test_a_conclusion_asks_nothing_of_what_is_told_and_names_all_claims(every, monkeypatch, paper):
     judged = {paper: found for paper, (_, found) in every["evidence"].items()}
     monkeypatch.setattr(claims, "judged", lambda frames: judged)
-    lines = report.conclusion(paper).splitlines()
+    lines = [x for x in report.conclusion(paper).splitlines() if x[0] != " "]  # a long one goes on
     assert any(line.endswith((": met", ": not met")) for line in lines)
     assert not any("needed :" in line for line in lines)
     said = [line.split()[0] for line in lines[-len(judged[paper]) :]]
