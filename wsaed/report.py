@@ -27,7 +27,7 @@ from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
 
 WIDTH, MINUTES = 6, "core-minutes a run"  # columns that a page has room for; what they end with
-SCREEN, LINE = 9, 110  # columns beside a table's first one, and letters, that a screen has room for
+SCREEN, LINE = 6, 110  # columns beside a table's first one, and letters, that a screen has room for
 
 
 def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
@@ -227,8 +227,9 @@ def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = Tru
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
     write_whole(path.with_suffix(".md"), f"{markdown(df[few])}\n\n{below}\n")
     seen = df.astype(object).where(df.notna(), "")
-    for k in range(1, len(seen.columns), SCREEN):
-        display(seen.iloc[:, [0, *range(k, min(k + SCREEN, len(seen.columns)))]])
+    others = range(1, len(seen.columns))
+    for part in np.array_split(others, -(-len(others) // SCREEN)):
+        display(seen.iloc[:, [0, *part]])
 
 
 def save_figure(fig, p: dict, part: str = "") -> None:
