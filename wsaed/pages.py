@@ -65,10 +65,9 @@ def index(results: Path, every: dict[str, dict]) -> str:
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
     text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
-    shown = "![effects of the claims with a verdict](evidence/claims.png)"
-    shown *= bool({c.verdict for _, found in evidence.values() for c in found} & {*picture.STYLES})
-    text = text.format(picture=shown, verdicts=verdicts, pages=table)
-    return text.replace("\n\n\n\n", "\n\n")  # of no picture
+    shown = "![effects of the claims with a verdict](evidence/claims.png)\n\n"
+    shown *= bool(picture.decided({paper: found for paper, (_, found) in evidence.items()}))
+    return text.format(picture=shown, verdicts=verdicts, pages=table)
 
 
 def told(home: Path, df: pd.DataFrame, found: list[rules.Claim]) -> str:

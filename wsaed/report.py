@@ -369,7 +369,7 @@ def conclusion(paper: str) -> str:
         return "No evidence records are committed yet, so there is nothing to conclude."
     lines = []
     for row in judging.preconditions(paper, frames[paper])[0].itertuples():
-        met = {"yes": "met", "no": "not met", "": ""}[row.met]
+        met = "met" if row.met == "yes" else "not met"
         needed = f", needed {row.needed}: {met}" if row.needed else ""
         lines.append(f"{row.precondition}: {row.measured:.2f}{needed}")
     lines += [f"{c.name:4} {answer(c):18} {c.text}" for c in judging.judged(frames)[paper]]

@@ -52,7 +52,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
         found = {part.name: part for part in _known(df, links, 0.0)}
         if len(found) < len(links):
             continue
-        part, needed, met = found["of"], "", ""
+        part, needed, met = found["of"], "", False
         value = part.estimate
         if "over" in found:
             value = value / found["over"].estimate if found["over"].estimate > 0 else 1.0
@@ -63,7 +63,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
         elif "above_0" in row:
             needed = "> 0" if part.replicates < 2 else "> 0 with its interval"
             met = np.nanmin([value, part.low]) > 0
-        rows.append((row["what"], value, needed, {"": "", True: "yes", False: "no"}[met]))
+        rows.append((row["what"], value, needed, needed and ("yes" if met else "no")))
         if needed and not met:
             for name in row.get("only", spec["claims"]):
                 if name not in row.get("but", ()):

@@ -15,6 +15,12 @@ STYLES = dict(zip(VERDICTS.values(), (("C2", "o"), ("C3", "X"), ("C7", "D")), st
 TICKS = (-0.5, -0.1, -0.02, 0, 0.02, 0.1, 0.5)
 
 
+def decided(found: dict[str, list[Claim]]) -> dict[str, list[Claim]]:
+    """Those of the claims that have a verdict, without the titles that have none."""
+    kept = {title: [c for c in mine if c.verdict in STYLES] for title, mine in found.items()}
+    return {title: mine for title, mine in kept.items() if mine}
+
+
 def effects(found: dict[str, list[Claim]]):
     """What the claims with a verdict came to: a panel a paper (title -> its claims), a row a claim.
 
@@ -22,12 +28,11 @@ def effects(found: dict[str, list[Claim]]):
     axis is linear up to the margins of the rules, then logarithmic: shares and correlations are
     ten times as large as differences of a score.
     """
-    decided = {title: [c for c in mine if c.verdict in STYLES] for title, mine in found.items()}
-    decided = {k: v for k, v in decided.items() if v} or {"no claim has a verdict yet": []}
-    heights = [len(mine) + 1 for mine in decided.values()]
+    drawn = decided(found) or {"no claim has a verdict yet": []}
+    heights = [len(mine) + 1 for mine in drawn.values()]
     shape = dict(figsize=(10, 1 + 0.56 * sum(heights)), height_ratios=heights)
     fig, axes = plt.subplots(len(heights), 1, squeeze=False, layout="constrained", **shape)
-    for ax, (title, mine) in zip(axes[:, 0], decided.items(), strict=True):
+    for ax, (title, mine) in zip(axes[:, 0], drawn.items(), strict=True):
         parts, rows = [decisive(c) for c in mine], range(len(mine))
         for y, c, part in zip(rows, mine, parts, strict=True):
             color, marker = STYLES[c.verdict]
