@@ -22,7 +22,7 @@ from wsaed import corpora, parameters, runs
 from wsaed.claims import claims as judging
 from wsaed.claims import rules, statistics
 from wsaed.corpora.bank import rotates
-from wsaed.files import ROOT, check_variables, folder_of, write_whole
+from wsaed.files import ROOT, check_variables, folder_of, whole, write_whole
 from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
 
@@ -238,6 +238,25 @@ def save_figure(fig, p: dict, part: str = "") -> None:
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     fig.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})
     fig.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+
+
+def kept(p: dict, specs: list[dict], make) -> dict[str, np.ndarray]:
+    """``make()``: {name: array}, what a picture takes from nets of replicate 0, once trained.
+
+    No record holds weights, so the arrays lie beside the records, in <artefact>.npz with the names
+    of their runs. They serve where these runs are not in the cache, and are made anew where they
+    are, or where other runs made them.
+    """
+    keys, name = [runs.key(spec, 0) for spec in specs], f"{p['artefact']}.npz"
+    if (p["home"] / name).exists() and not all(runs.load(spec, 0) for spec in specs):
+        with np.load(p["home"] / name) as found:
+            if found["runs"].tolist() == keys:
+                return dict(found)
+    runs.train([(spec, 0) for spec in specs])
+    made = make() | {"runs": np.array(keys)}
+    with whole(p["saved"] / name) as partial:
+        np.savez_compressed(partial, **made)
+    return made
 
 
 def markdown(df: pd.DataFrame) -> str:
