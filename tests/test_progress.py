@@ -10,14 +10,18 @@ from wsaed import progress
 @pytest.fixture
 def lines(capsys, monkeypatch):
     """The lines told without a terminal while ``units`` units are done one by one."""
-    for name in ("HEADLESS", "JPY_PARENT_PID"):
-        monkeypatch.delenv(name, raising=False)
 
-    def told(units, every):
+    def told(units, every, **variables):
+        for name in ("HEADLESS", "JPY_PARENT_PID", "RANK"):
+            monkeypatch.delenv(name, raising=False)
+        for variable in variables.items():
+            monkeypatch.setenv(*variable)
         with progress.bar("secost", units, every=every) as update:
             for _ in range(units):
                 update(1)
-        return capsys.readouterr().err.splitlines()
+        said = capsys.readouterr()
+        assert said.out == ""
+        return said.err.splitlines()
 
     return told
 
@@ -27,6 +31,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(lines):
     assert len(told) == 4
     form = r"secost: 50% after 0\.0 min, about 0\.0 min to go, [\d.]+ epochs/min"
     assert re.fullmatch(form, told[1]) and told[-1].startswith("secost: 100%")
+    assert len(lines(100, every=60)) == 1  # the end is always told
 
 
 def test_the_first_hundredth_promises_nothing(lines):
@@ -34,18 +39,6 @@ def test_the_first_hundredth_promises_nothing(lines):
     assert told[0] == "secost: 0% after 0.0 min" and "to go" in told[1]
 
 
-def test_lines_are_rare(lines):
-    assert len(lines(100, every=60)) == 1  # the end is always told
-
-
-def test_headless_is_silent(capsys, monkeypatch):
-    monkeypatch.setenv("HEADLESS", "1")
-    with progress.bar("secost", 2, every=0) as update:
-        update(2)
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(("rank", "count"), [("0", 1), ("1", 0)])
-def test_of_several_processes_the_first_speaks(lines, monkeypatch, rank, count):
-    monkeypatch.setenv("RANK", rank)
-    assert len(lines(1, every=0)) == count
+def test_nobody_speaks_headless_and_of_several_processes_the_first(lines):
+    assert lines(2, every=0, HEADLESS="1") == []
+    assert [len(lines(1, every=0, RANK=rank)) for rank in "01"] == [1, 0]

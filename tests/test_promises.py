@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, spec
@@ -92,6 +93,9 @@ def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path,
     (results / "evidence").mkdir()
     (results / "evidence" / "claims.png").touch()  # drawn where evidence is
     pages.main([])
+    np.savez(home / "figure_2.npz", runs=np.array([runs.key(spec(), 1)]))
+    assert pages.check(results) == [f"{home}: figure_2.npz is of other runs: make tables"]
+    (home / "figure_2.npz").unlink()
     assert pages.check(results) == []
     page.write_text(page.read_text().replace("replicates", "replicate"))
     told = f"{page} is not what today's code makes of the records"

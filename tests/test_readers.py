@@ -428,11 +428,9 @@ def test_the_module_runs(desed_root):
 
 def test_an_interrupt_of_all_processes_says_nothing(desed_root):
     """Each recording takes a second here, in the workers too."""
-    (desed_root / "sitecustomize.py").write_text(
-        "import time, soundfile\n"
-        "read = soundfile.SoundFile.read\n"
-        "soundfile.SoundFile.read = lambda *a, **k: [time.sleep(1), read(*a, **k)][1]\n"
-    )
+    slow = "import time, soundfile\nread = soundfile.SoundFile.read\n"
+    slow += "soundfile.SoundFile.read = lambda *a, **k: [time.sleep(1), read(*a, **k)][1]\n"
+    (desed_root / "sitecustomize.py").write_text(slow)
     slow = "from wsaed import corpora, files; from wsaed.corpora import __main__ as command; "
     slow += "corpora.SHARD = 1; files.one_line(lambda: command.main(['desed']))"
     environment = os.environ | {"PYTHONPATH": f"{desed_root}:{ROOT}", "JOBS": "2", "HEADLESS": "1"}

@@ -117,6 +117,21 @@ def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path, monkeyp
     assert "About it. Profile smoke" in text and "replicates: 2, each with its own" in text
 
 
+def test_what_a_picture_takes_from_a_net_is_kept_beside_the_records(tmp_path, monkeypatch):
+    p, cache, trained = {"artefact": "figure_1", "home": tmp_path, "saved": tmp_path}, {}, []
+    monkeypatch.setattr(runs, "key", lambda spec, r: f"{spec}/{r}")
+    monkeypatch.setattr(runs, "load", lambda spec, r: cache.get(spec))
+    monkeypatch.setattr(runs, "train", trained.append)
+
+    def taken(spec, x):
+        return report.kept(p, [spec], lambda: {"x": np.array(x)})["x"].tolist()
+
+    assert taken("a", [1, 2]) == taken("a", 0) == [1, 2] and trained == [[("a", 0)]]
+    assert taken("b", 3) == 3 and len(trained) == 2  # the arrays of another run
+    cache["b"] = {"scores": {}}
+    assert taken("b", 4) == 4  # a run that is there decides
+
+
 def test_panels_draw_the_replicates_and_the_paper_s_values(df):
     _, axes = plt.subplots(1, 2)
     rows, printed = {"gl@esp": "GL", "pts@esp": "PTS"}, {"f1": {"gl@esp": 0.4, "pts@esp": 0.5}}

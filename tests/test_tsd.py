@@ -326,11 +326,9 @@ def test_both_conventions_are_sed_eval_s_own_numbers(said):
     plain = [dict(enumerate(events)) for events in (TRUE, said)]
     dummy = [[(CLASSES[label], 0.0, 0.0)] for label in ASKED.label]
     dummies = [{i: events or dummy[i] for i, events in side.items()} for side in plain]
-    expected = {
-        "event_f1": scoring.sed_eval_event(*plain, CLASSES),
-        "event_f1_paper": scoring.sed_eval_event(*dummies, CLASSES),
-        "segment_f1": scoring.sed_eval_segment(*plain, CLASSES, 0.2),
-    }
+    events = {"event_f1": plain, "event_f1_paper": dummies}
+    expected = {name: scoring.sed_eval_event(*of, CLASSES) for name, of in events.items()}
+    expected["segment_f1"] = scoring.sed_eval_segment(*plain, CLASSES, 0.2)
     for name, (by_class, macro) in expected.items():
         mine = scoring.class_f1(found[name])
         assert np.allclose(mine, by_class, atol=1e-12), name

@@ -182,8 +182,13 @@ def check(results: Path) -> list[str]:
     """
     lines = gaps(results)
     for path in sorted(results.glob(f"*/*/{runs.RECORDS}")):
-        where, old = shown(path.parent), runs.stale(runs.read_records(path))
+        where, records = shown(path.parent), runs.read_records(path)
+        old = runs.stale(records)
         lines += [f"{where}: {system} was made by older code" for system in old]
+        for arrays in sorted(path.parent.glob("*.npz")):
+            made = {runs.key(row["spec"], 0) for row in records.values()}
+            if not made.issuperset(np.load(arrays)["runs"]):
+                lines.append(f"{where}: {arrays.name} is of other runs: make tables")
         for copy in sorted(path.parent.glob("*.ipynb")):
             source = ROOT / "notebooks" / path.parent.name / copy.name
             if _sources(copy) != _sources(source):
