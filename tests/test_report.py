@@ -133,13 +133,14 @@ def test_what_a_picture_takes_from_a_net_is_kept_beside_the_records(tmp_path, mo
 
 
 def test_panels_draw_the_replicates_and_the_paper_s_values(df):
-    _, axes = plt.subplots(1, 2)
+    fig, axes = plt.subplots(1, 2, figsize=(6, 1))
     rows, printed = {"gl@esp": "GL", "pts@esp": "PTS"}, {"f1": {"gl@esp": 0.4, "pts@esp": 0.5}}
     plots.panels(axes[:1], df, rows, {"f1": "F1"}, printed, against="gl@esp")
     drawn = {tuple(np.round(np.array(line.get_xdata(), float), 6)) for line in axes[0].get_lines()}
     assert (10, 10) in drawn and (0, 0) in drawn  # replicates, in points
     assert any(np.allclose(x, (0, 10)) for x in drawn)  # the paper's own differences
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["GL", "PTS"]
+    assert fig.get_figheight() > 2  # else names lie upon each other
 
 
 def test_curves_draw_each_replicate_its_best_epoch_and_every_term_s_slope():

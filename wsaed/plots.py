@@ -65,8 +65,12 @@ def panels(axes, df, rows, columns, printed=None, against=None, relative=False, 
         if known:
             diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
         ax.set_xlabel(fill(title, 20))
-    axes[0].set_yticks(y, [fill(name, 34) for name in rows.values()])
+    names = [fill(name, 34) for name in rows.values()]
+    axes[0].set_yticks(y, names)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    lines = len(rows) * max(name.count("\n") + 1 for name in names)  # each has room for the longest
+    figure = axes[0].figure
+    figure.set_figheight(max(figure.get_figheight(), 2 + 0.19 * lines))
 
 
 def curves(axes, df, rows: dict[str, str]) -> None:
