@@ -18,9 +18,9 @@ def test_this_machine_is_ready(tmp_path, monkeypatch):
     assert preflight.fault() == ""
 
 
-DISK, MEMORY, OLD = SimpleNamespace(free=3e8), SimpleNamespace(available=2e8), (3, 9, 2)
+DISK, MEMORY, PY = SimpleNamespace(free=3e8), SimpleNamespace(available=2e8), (3, 9, 2)
 BROKEN = [  # what monkeypatch does, what is said
-    ("setattr", (sys, "version_info", OLD), "python: this is 3.9: install 3.11, 3.12 or 3.13,"),
+    ("setattr", (sys, "version_info", PY), "python: this is 3.9: install 3.11, 3.12 or 3.13, then"),
     ("setattr", (metadata, "version", lambda name: "1.0"), "packages: anyio is 1.0, not "),
     ("setenv", ("CACHE", "{}/file/cache"), "room: {}/file/cache: Not a directory: "),
     ("setattr", (shutil, "disk_usage", lambda path: DISK), "room: 0.3 GB free under {}: "),

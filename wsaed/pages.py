@@ -183,8 +183,7 @@ def check(results: Path) -> list[str]:
     lines = gaps(results)
     for path in sorted(results.glob(f"*/*/{runs.RECORDS}")):
         where, records = shown(path.parent), runs.read_records(path)
-        old = runs.stale(records)
-        lines += [f"{where}: {system} was made by older code" for system in old]
+        lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
         for arrays in sorted(path.parent.glob("*.npz")):
             made = {runs.key(row["spec"], 0) for row in records.values()}
             if not made.issuperset(np.load(arrays)["runs"]):
