@@ -151,11 +151,13 @@ def _origin(home: Path, records: dict) -> str:
     }
     hours = sum(cost.get("seconds", 0) for cost in taken.values()) / 3600
     settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
+    asked = (home / "plateau.csv").exists() or not home.parent.name.startswith("evidence")
+    unasked = " Whether half as many steps again would lift its systems has not been measured."
     return (
         f"{_title(home.name)}. [All results](../README.md). Corpus: {corpus['name']}"
         f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips; replicates: {many}; "
         f"[settings]({settings}). Absolute values compare with the paper's only on the paper's "
-        f"corpus. Training took {hours:.1f} hours of one core or device."
+        f"corpus. Training took {hours:.1f} hours of one core or device.{'' if asked else unasked}"
     )
 
 
