@@ -88,7 +88,10 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     paper, profile = home.name, home.parent.name.partition("-")[0]
     records, why = runs.read_records(home / runs.RECORDS), reasons(paper, df)
     title = f"# {_title(paper).partition(':')[0]}: {report.escaped(home.parent.name)}\n"
-    parts = [title, PAPERS[paper].PUBLISHED["about"] + "\n", _origin(home, records) + "\n"]
+    origin = _origin(home, records)
+    if profile == "evidence" and "gains" not in df.attrs:
+        origin += " Whether half as many steps again would lift its systems has not been measured."
+    parts = [title, PAPERS[paper].PUBLISHED["about"] + "\n", origin + "\n"]
     if old := runs.stale(records):
         parts.append(f"**Stale: older code made {len(old)} systems; make them again.**\n")
     if why:
@@ -151,13 +154,11 @@ def _origin(home: Path, records: dict) -> str:
     }
     hours = sum(cost.get("seconds", 0) for cost in taken.values()) / 3600
     settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
-    asked = (home / "plateau.csv").exists() or not home.parent.name.startswith("evidence")
-    unasked = " Whether half as many steps again would lift its systems has not been measured."
     return (
         f"{_title(home.name)}. [All results](../README.md). Corpus: {corpus['name']}"
         f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips; replicates: {many}; "
         f"[settings]({settings}). Absolute values compare with the paper's only on the paper's "
-        f"corpus. Training took {hours:.1f} hours of one core or device.{'' if asked else unasked}"
+        f"corpus. Training took {hours:.1f} hours of one core or device."
     )
 
 
