@@ -37,6 +37,12 @@ def test_a_parameters_file_names_its_profile_and_says_what_each_parameter_is(fil
     assert all(any(fnmatch(key, name) for name in named) for key in values), "no bounds"
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_laptop_is_evidence_s_first_replicate(paper):
+    laptop, evidence = (parameters.chosen(paper, x) for x in ("laptop", "evidence"))
+    assert laptop == evidence | {"profile": "laptop", "replicates": 1}
+
+
 GOOD = {
     "cell": "profile = 'smoke'\nwidth: int = 2  # channels\nrate = None\nsizes = [2, 3]",
     "body": "print(profile, width, rate, sizes)",

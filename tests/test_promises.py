@@ -72,7 +72,7 @@ def committed(cache, tmp_path, monkeypatch):
     return home
 
 
-def test_a_page_marks_what_older_code_made_and_what_is_not_made(committed, monkeypatch):
+def test_a_page_marks_what_older_code_made_and_what_nobody_made_or_tried(committed, monkeypatch):
     home, results = committed, committed.parents[1]
     (home / "table_2.ipynb").touch()
     (home / "table_2.md").write_text("| a |\n| --- |\n\nAbout it. Profile laptop: settings.\n")
@@ -84,8 +84,14 @@ def test_a_page_marks_what_older_code_made_and_what_is_not_made(committed, monke
     assert "## Figure 4\n\nNot made yet. Not run: base_again, variable_4.\n" in found
     assert "| a |" in found and "About it.\n" in found and "24 train, 8 validation" in found
     assert found.index("| a |") < found.index("| S1 ") < found.index("## Figure 2")
+    evidence = home.parent.rename(results / "evidence")
+    for tried in (False, True):  # more steps
+        text = pages.pages(results, pages.judged(results))[evidence / "secost.md"]
+        assert ("has not been measured" in text) != tried
+        (evidence / "secost" / "plateau.csv").write_text("system,change\nbase,0.004\n")
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert "**Stale" in pages.pages(results, every)[home.with_suffix(".md")]
+    every = pages.judged(results)
+    assert "**Stale" in pages.pages(results, every)[evidence / "secost.md"]
 
 
 def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path, monkeypatch):

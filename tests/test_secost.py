@@ -181,11 +181,6 @@ def test_every_artefact_s_systems_exist_and_noise_1_is_the_base():
     assert systems.replicates("alone_3", p, 6) == systems.replicates("base", p, 6) == 6
 
 
-def test_laptop_is_evidence_s_first_replicate():
-    laptop, evidence = (parameters.chosen("secost", x) for x in ("laptop", "evidence"))
-    assert laptop == evidence | {key: laptop[key] for key in ("profile", "replicates")}
-
-
 def test_all_systems_of_a_table_have_the_same_budget():
     every = systems.systems(parameters.chosen("secost", "laptop"))
     trained = [s["budget"] for s in every.values() if "budget" in s]
