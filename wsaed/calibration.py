@@ -9,8 +9,9 @@ validation that chose it. Only of baselines are there scores on test clips: of a
 see whether it has finished learning, never whether it beats its rival. The second trains every
 system that a claim compares once with its own budget and once with half as much again (what it
 learns from keeps its budget) and writes results/evidence/<paper>/plateau.csv, by a paper's score
-VALIDATED: of detection at thresholds tuned on the same validation clips, since at 0.5 it scatters
-from epoch to epoch. What is chosen is frozen in params/ and the papers' tables.
+VALIDATED of the epoch kept: of clips' event F1 at thresholds tuned on the same validation clips,
+since at 0.5 it scatters from epoch to epoch. What is chosen is frozen in params/ and the papers'
+tables.
 """
 
 import argparse

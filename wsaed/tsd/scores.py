@@ -59,8 +59,9 @@ def score(corpus: Corpus, outputs: dict, seconds: float, seed: int) -> dict:
 
     outputs: "validation" and "test" -> probabilities (pairs, frames) over ``seconds``. Keys, each
     a macro F1 and the same with _class and with _resampled (over source-grouped clips): those of
-    `counts`, and event_f1_tuned (at class thresholds from validation), on the validation pairs
-    with _validation; event_f1_validation, of `validation_f1`.
+    `counts`, and event_f1_tuned (at class thresholds from validation). event_f1_validation, of
+    `validation_f1`. event_f1_tuned_validation, at the tuned thresholds, is the mean over all
+    classes of the corpus, of which those without events there have 0: compare it with no other.
     """
     labels, test, validation = corpus.labels, corpus["test"], corpus["validation"]
     true = dict(enumerate(truth(validation, labels)))
