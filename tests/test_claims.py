@@ -250,7 +250,7 @@ def test_other_scores_and_controls_stand_beside_by_rule_s_and_decide_nothing():
     assert judged("shallow_student", frame(levels), "L3").beside == []
     levels |= given("ensemble@segment_f1_median=0.6 ef_sw_em_cs@segment_f1_median=0.4")
     found = judged("shallow_student", frame(levels | given("single@event_f1_median=0.1")), "L3")
-    names = ["ef_sw_em_cs - ensemble, segment_f1", "ef_sw_em_cs - single"]
+    names = ["ef_sw_em_cs - ensemble, segment F1", "ef_sw_em_cs - single"]
     assert [(part.rule, part.name) for part in found.beside] == [("S", name) for name in names]
     assert [part.outcome for part in found.beside] == ["contradicted", "holds"]
     assert found.verdict == "reproduced"
@@ -405,13 +405,13 @@ def test_what_tuned_thresholds_say_of_other_verdicts():
         assert found.note.endswith(note)
 
 
-# The five statistics
+# The statistics
 
 
-def classes(lift, seed=0):
+def classes(lift, seed=0, noise=0.06):
     """Scores a class of two bases and a cascade that adds ``lift``; only the corpus is shared."""
     every = {"base": AP, "base_again": AP, "variable_4": AP + lift}
-    return frame({(s, "ap_noisy"): v for s, v in every.items()}, 10, noise=0.06, seed=seed)
+    return frame({(s, "ap_noisy"): v for s, v in every.items()}, 10, noise=noise, seed=seed)
 
 
 def test_pure_retraining_gives_s9_no_verdict_and_a_gain_of_the_poor_is_found():
@@ -434,6 +434,19 @@ def test_s8_asks_for_the_papers_share_and_shows_a_second_bases():
     assert found.parts[0].estimate == pytest.approx(np.mean(gain > 0) - 0.85)
     assert (found.parts[0].p, found.verdict) == (0.0, "reproduced")
     assert found.beside[0].outcome == "contradicted", "a mere retraining improves half of them"
+
+
+def test_a_share_or_a_count_of_classes_that_could_not_show_is_not_judged():
+    df = classes(0.0)
+    spreads = statistics.class_gains(df, "base_again")[1].std(0, ddof=1) / 10**0.5
+    by_hand = np.mean([stats.norm.cdf(0.1 / spread) for spread in spreads])
+    assert statistics.share_shown(df, 0.1, "base_again").estimate == pytest.approx(by_hand)
+    assert "would show in 6" in claims.preconditions("secost", df)[1]["S8"]
+    failed = claims.preconditions("secost", classes(0.0, noise=0.001))[1]
+    assert failed.keys() == {"S14"} and failed["S14"].startswith("with 0 of")
+    quiet = classes(0.4 * AP, noise=0.001)
+    assert statistics.moved(quiet, 0.01, "variable_4").estimate == len(AP)
+    assert claims.preconditions("secost", quiet)[1] == {}
 
 
 def test_spearmans_are_scipys_and_bins_show_no_gain_of_a_retraining():

@@ -73,7 +73,7 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     home = tmp_path / "secost"
     scores = {"gl": {"f1_esp": [0.1, 0.2, 0.3]}, "pts": {"f1_esp": [0.1, 0.1, 0.101]}}
     scores["control"] = {"f1_esp": [0.4, 0.6, 0.5]}
-    known = records(scores)
+    known = {(s, r + 5): x | {"replicate": r + 5} for (s, r), x in records(scores).items()}
     runs.write_records(home / "records.json", known)
     (home / "plateau.csv").write_text("system,change\ngl,0.004\n")
     df.attrs["evidence"] = str(home)
@@ -85,10 +85,11 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     assert made["this run: F1"].tolist()[2] == "" and made["replicates"].tolist() == [3, 3, 3]
     assert made["gain from more training"].tolist() == ["+0.004", "", ""]
     assert made["core-minutes a run"].tolist() == ["2.0"] * 3
-    lone = {key: record for key, record in known.items() if key[1] == 0}
-    runs.write_records(home.with_name("lone") / "records.json", lone)
-    df.attrs["evidence"] = str(home.with_name("lone"))  # no spread
-    assert "as expected" not in report.table(df, names, {"f1_esp": "F1"})
+    lone = {key: record for key, record in known.items() if key[1] == 5}
+    for name, few in {"lone": lone, "itself": records(CASES["results"])}.items():  # no spread
+        runs.write_records(home.with_name(name) / "records.json", few)
+        df.attrs["evidence"] = str(home.with_name(name))
+        assert "as expected" not in report.table(df, names, {"f1_esp": "F1"})
     gains = report.recorded(tmp_path, "secost").attrs["gains"]
     assert gains["gl"] == 0.004 and np.isnan(gains["pts"])
 

@@ -61,13 +61,20 @@ def index(results: Path, every: dict[str, dict]) -> str:
         said = {p: told(results / name / p, *of) for p, of in found.items()}
         cells = (f"[{said[p]}]({name}/{p}.md)" if p in said else "" for p in PAPERS)
         others += [(name, *cells)] * (not name.startswith("smoke"))
+    untold = (
+        _title(p).partition(":")[0] for p, (df, _) in evidence.items() if "gains" not in df.attrs
+    )
+    steps = ""
+    if named := ", ".join(untold):
+        what = "half as many training steps again would change a verdict has not been measured"
+        steps = f"\n\nWhether {what} ({named})."
     verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "verdict", "effect"]))
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
     text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
     shown = "![effects of the claims with a verdict](evidence/claims.png)\n\n"
     shown *= bool(picture.decided({paper: found for paper, (_, found) in evidence.items()}))
-    return text.format(picture=shown, verdicts=verdicts, pages=table)
+    return text.format(picture=shown, steps=steps, verdicts=verdicts, pages=table)
 
 
 def told(home: Path, df: pd.DataFrame, found: list[rules.Claim]) -> str:
@@ -110,13 +117,19 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
         parts.append(", ".join(links) + "\n")
         names = [f for f in names if re.fullmatch(f"{artefact}[a-z]?", f.stem)]
         parts += [f"![{f.stem}]({paper}/{f.name})\n" for f in names if f.suffix == ".png"]
-        texts = (f.read_text(encoding="utf-8") for f in names if f.suffix == ".md")
-        parts += [text.partition("Profile ")[0].strip() + "\n" for text in texts]  # settings: above
+        for text in (f.read_text(encoding="utf-8") for f in names if f.suffix == ".md"):
+            own, _, settings = text.partition("Profile ")  # which stand above
+            few = re.search(r"replicates:\s+(\d+)", settings)
+            less = few and int(few[1]) < (many := len({r for _, r in records}))
+            parts += [own.strip() + "\n"]
+            parts += [f"Made with {few[1]} of {many} replicates.\n"] if less else []
         pairs = [pair for pair in zip(known, mine, strict=True) if pair[0].artefact == artefact]
         rows = [(f"{c.name} {c.text}", *outcome(c), outcome(now, c)[1]) for c, now in pairs]
         table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "this run"])
         table = table.drop(columns="this run") if known is mine else table
         parts += [report.markdown(table) + "\n"] * bool(rows)
+        if said := list(filter(None, (besides(c) for c, _ in pairs))):
+            parts.append("Other scores say otherwise: " + "; ".join(said) + ".\n")
     return "\n".join(parts)
 
 
@@ -131,11 +144,24 @@ def reasons(paper: str, df: pd.DataFrame) -> dict[str, list[str]]:
 
 def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, str]:
     """(a claim's answer, with its marks; the effect that decides it, or decides ``like``)."""
-    marks = "†" * ("at 0.5 only" in claim.note)
+    marks = "†" * ("at 0.5 only" in claim.note) + "§" * (rules.CORRECTED in claim.note)
     marks += "‡" * bool(claim.only_real and claim.verdict in rules.VERDICTS.values())
     decides = rules.decisive(like or claim).name if (like or claim).parts else ""
     sizes = [p.size() for p in claim.parts if p.name == decides and np.isfinite(p.estimate)]
     return f"{report.answer(claim)} {marks}".strip(), "".join(sizes).replace(" ", NO_BREAK)
+
+
+def besides(claim: rules.Claim) -> str:
+    """ "S1, mAUC: +0.006 [...]": the same comparison by other scores that come out otherwise."""
+    if not claim.parts:
+        return ""
+    decides = rules.decisive(claim)
+    others = [p for p in claim.beside if p.name.startswith(f"{decides.name}, ")]
+    others = [p for p in others if p.outcome != decides.outcome and np.isfinite(p.low)]
+    told = (
+        f"{p.name.removeprefix(decides.name)[2:]} {p.size()}".replace(" ", NO_BREAK) for p in others
+    )
+    return f"{claim.name}: {', '.join(told)}" if others else ""
 
 
 def _title(paper: str) -> str:

@@ -73,7 +73,7 @@ def panels(axes, df, rows, columns, printed=None, against=None, relative=False, 
     figure.set_figheight(max(figure.get_figheight(), 2 + 0.19 * lines))
 
 
-def curves(axes, df, rows: dict[str, str]) -> None:
+def curves(axes, df, rows: dict[str, str], score: str = "event F1") -> None:
     """How systems (``rows``: system -> name) learned: validation an epoch, slopes on a trunk.
 
     The first of ``axes``: each system's validation score, replicates faint, their mean over them,
@@ -85,10 +85,10 @@ def curves(axes, df, rows: dict[str, str]) -> None:
     for k, (row, name) in enumerate(rows.items()):
         found = np.array([c["validation"] for c in df.loc[row, "curves"]])
         epochs = np.arange(1, found.shape[1] + 1)
-        axes[0].plot(epochs, found.T, color=f"C{k}", alpha=0.3, lw=1)
+        axes[0].plot(epochs, found.T, color=f"C{k}", alpha=0.15, lw=0.8)
         axes[0].plot(epochs, found.mean(0), color=f"C{k}", label=name)
         axes[0].plot(df.loc[row, "best_epoch"], found.max(1), "o", color=f"C{k}", ms=4)
-    axes[0].set(ylabel="validation score")
+    axes[0].set(ylabel=f"{score} on validation")
     above = dict(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
     axes[0].legend(**above)
     for ax, (row, name) in zip(axes[1:], rows.items(), strict=False):

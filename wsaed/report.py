@@ -175,9 +175,13 @@ def _evidence(home: str) -> pd.DataFrame:
 
 
 def within(known, df, row: str, column: str, level: float = 0.95) -> bool | None:
-    """Whether a row's mean lies where a further replicate of ``known`` would; None: unknown."""
+    """Whether a row's mean lies where a further replicate of ``known`` would; None: unknown.
+
+    A replicate that both have is not held against itself.
+    """
     try:
-        before, now = values(known, row, column), values(df, row, column).mean()
+        others = known[~known.index.isin(df.index)]
+        before, now = values(others, row, column), values(df, row, column).mean()
     except KeyError:
         return None
     if len(before) < 2:
@@ -223,7 +227,9 @@ def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = Tru
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     below = f"{about} {caption(p)}".strip() if setting else about
-    few = [c for k, c in enumerate(df) if k < WIDTH or c in ("as expected", MINUTES)]
+    kept = ["as expected", MINUTES]
+    kept += ["replicates"] * ("replicates" in df and df["replicates"].nunique() > 1)
+    few = [c for k, c in enumerate(df) if k < WIDTH or c in kept]
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
     write_whole(path.with_suffix(".md"), f"{markdown(df[few])}\n\n{below}\n")
     seen = df.astype(object).where(df.notna(), "")
@@ -390,6 +396,6 @@ def conclusion(paper: str) -> str:
     for row in judging.preconditions(paper, frames[paper])[0].itertuples():
         met = "met" if row.met == "yes" else "not met"
         needed = f", needed {row.needed}: {met}" if row.needed else ""
-        lines.append(f"{row.precondition}: {row.measured:.2f}{needed}")
+        lines.append(f"{row.precondition}: {row.measured:.3g}{needed}")
     lines += [f"{c.name:4} {answer(c):18} {c.text}" for c in judging.judged(frames)[paper]]
     return "\n".join(fill(line, LINE, subsequent_indent=" " * 24) for line in lines)

@@ -49,6 +49,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     spec, rows, reasons = PAPERS[paper], [], {}
     for row in spec["preconditions"]:
         links = [("S", k, terms(row[k], spec["column"])) for k in ("of", "over") if k in row]
+        links += [("by", "of", [(*row["by"].split(), spec["delta"])])] if "by" in row else []
         found = {part.name: part for part in _known(df, links, 0.0)}
         if len(found) < len(links):
             continue
@@ -101,12 +102,12 @@ def _claim(df, spec: dict, name: str, row: dict) -> Claim:
     try:
         parts = [_part(df, delta, *link) for link in links]
         tuned = [
-            next((_part(df, delta, *again) for again in _moved([link], old, new)), part)
+            next((_part(df, delta, *again) for again in _moved([link], old, new, new)), part)
             for link, part in zip(links, parts, strict=True)
         ]
     except KeyError as missing:
         return replace(claim, note=f"these results have no {missing.args[0]}")
-    moves = [(old, new) for old, columns in spec["beside"].items() for new in columns]
+    moves = [(old, *new) for old, columns in spec["beside"].items() for new in columns.items()]
     others = [link for move in moves for link in _moved(links, *move)]
     others = [(rule if rule == "by" else "S", *link) for rule, *link in others]
     others += _links(more if isinstance(more, dict) else {"S": more}, column)
@@ -122,12 +123,12 @@ def _links(row: dict, column: str) -> Iterator[tuple]:
             yield rule, name, of
 
 
-def _moved(links, old: str, new: str) -> Iterator[tuple]:
-    """Those links whose columns begin with ``old``, of the columns that begin with ``new``."""
+def _moved(links, old: str, new: str, words: str) -> Iterator[tuple]:
+    """Those links whose columns begin with ``old``, of those that begin with ``new``, in words."""
     for rule, name, before in links:
         after = [(*t, new + c.removeprefix(old) if c.startswith(old) else c) for *t, c in before]
         if after != before:
-            yield rule, f"{name}, {new}", after
+            yield rule, f"{name}, {words}", after
 
 
 def _part(df, delta: float, rule: str, name: str, of: list[tuple]) -> Part:

@@ -16,7 +16,7 @@ LEVEL = 0.05
 COUNTS = np.arange(2, 1001)  # the replicates that one may think of
 # What a claim reads whose links, taken together, hold, are contradicted or undecided
 VERDICTS = {"holds": "reproduced", "contradicted": "opposite", "undecided": "open"}
-UNTESTABLE = "not testable here"
+UNTESTABLE, CORRECTED = "not testable here", "among all the claims"
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _decided(claim: Claim, reason: str, p: float | None) -> Claim:
         return replace(claim, verdict="estimate only", note="; ".join(filter(None, (note, reason))))
     outcome, note = _together(claim)
     if p is not None and outcome != "undecided" and p >= LEVEL:
-        outcome, note = "undecided", f"p = {p:.3f} among all the claims"
+        outcome, note = "undecided", f"p = {p:.3f} {CORRECTED}"
     verdict, beside = UNTESTABLE if reason else VERDICTS[outcome], ""
     tuned = VERDICTS[_together(replace(claim, parts=claim.tuned or claim.parts))[0]]
     if claim.tuned and tuned != verdict:

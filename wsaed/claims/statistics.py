@@ -1,4 +1,4 @@
-"""What is read off a frame of results: contrasts, and the statistics of five claims.
+"""What is read off a frame of results: contrasts, and the statistics of claims and conditions.
 
 A frame has a row a (system, replicate) and a column a score; `<score>_resampled` holds the same
 score on resampled clips, a list a cell. A claim's statistic takes (frame, column, system).
@@ -99,6 +99,17 @@ def share_improved(df, column: str, system: str) -> Part:
     return replace(part, outcome="holds", p=0.0) if part.estimate >= 0 else part
 
 
+def share_shown(df, delta: float, system: str) -> Part:
+    """S8: the share of classes whose mean gain would be positive, had each class gained ``delta``.
+
+    The spread of a class's mean over these replicates is that of a retraining's, ``system``.
+    """
+    gain = class_gains(df, system)[1]
+    spread = stats.sem(gain, axis=0) if len(gain) > 1 else np.full(gain.shape[1], np.nan)
+    share = float(stats.norm.cdf(delta / np.maximum(spread, 1e-9)).mean())
+    return Part("", "share", share, np.nan, np.nan, np.nan, "undecided", len(gain))
+
+
 def gain_where_low(df, column: str, system: str, relative: str = "") -> Part:
     """S9: Spearman of base AP and gain of a retraining, `base_again`, less that of a system.
 
@@ -145,6 +156,13 @@ def class_counts(df, system: str, column: str = "ap_noisy") -> dict[str, int]:
     counts = len(relative), sum(relative > 0), sum(relative > 0.2), sum(relative < -0.1)
     names = "classes", "improve", "gain over 20 %", "lose over 10 %"
     return dict(zip(names, map(int, counts), strict=True))
+
+
+def moved(df, delta: float, system: str) -> Part:
+    """S14: how many classes gain over 20 % or lose over 10 %."""
+    count = class_counts(df, system)
+    found = float(count["gain over 20 %"] + count["lose over 10 %"])
+    return Part("", "count", found, np.nan, np.nan, np.nan, "undecided", len(df.loc["base"]))
 
 
 def sign_of_changes(df, column: str, system: str) -> Part:
