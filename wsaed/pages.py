@@ -172,7 +172,9 @@ def _origin(home: Path, records: dict) -> str:
     """What a paper's records were trained on, and what that took; a run of two names once."""
     corpus = next(iter(records.values()))["spec"]["corpus"]
     bank, many = report.escaped(corpus.get("bank") or ""), len({r for _, r in records})
-    sizes = ", ".join(f"{n or 'all'} {split}" for split, n in corpus.items() if type(n) is int)
+    of = {split: n or "all" for split, n in corpus.items() if type(n) is int}
+    heard = f", {of.pop('references')} references a class" if "references" in of else ""
+    sizes = ", ".join(f"{n} {split}" for split, n in of.items())
     costs = runs.read_costs(home)
     taken = {
         json.dumps([record["spec"], r], sort_keys=True): costs.get(f"{system}/{r}", {})
@@ -182,9 +184,10 @@ def _origin(home: Path, records: dict) -> str:
     settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
     return (
         f"{_title(home.name)}. [All results](../README.md). Corpus: {corpus['name']}"
-        f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips; replicates: {many}; "
-        f"[settings]({settings}). Absolute values compare with the paper's only on the paper's "
-        f"corpus. Training took {hours:.1f} hours of one core or device."
+        f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips{heard}; replicates: "
+        f"{many}; [settings]({settings}). Absolute values compare with the paper's only on the "
+        f"paper's corpus. These runs took {hours:.1f} hours of one core or device, without "
+        "teachers that no table shows; a row's core-minutes are those of its own run."
     )
 
 

@@ -396,6 +396,7 @@ def conclusion(paper: str) -> str:
     for row in judging.preconditions(paper, frames[paper])[0].itertuples():
         met = "met" if row.met == "yes" else "not met"
         needed = f", needed {row.needed}: {met}" if row.needed else ""
-        lines.append(f"{row.precondition}: {row.measured:.3g}{needed}")
+        measured = row.measured if isinstance(row.measured, str) else f"{row.measured:.3g}"
+        lines.append(f"{row.precondition}: {measured}{needed}")
     lines += [f"{c.name:4} {answer(c):18} {c.text}" for c in judging.judged(frames)[paper]]
     return "\n".join(fill(line, LINE, subsequent_indent=" " * 24) for line in lines)

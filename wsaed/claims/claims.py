@@ -72,14 +72,33 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     gains, every = df.attrs.get("gains", {}), compared(paper)
     short = {s: gains[s] for s in every if s in gains and not gains[s] < spec["delta"]}
     short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
-    if gains:
-        what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
-        rows.append((what, len(short), "0", "no" if short else "yes"))
+    what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
+    said = (len(short), "0", "no" if short else "yes") if gains else ("not measured", "", "")
+    rows.append((what, *said))
+    floor = spec.get("floor", {"of": []})
+    low = floored(df, floor["of"], floor.get("columns"), every)
+    if floor["of"] and {*floor["of"]} <= {*df.index.unique("system")}:
+        what = f"compared systems that don't beat {' and '.join(floor['of'])} at 0.5 or tuned"
+        rows.append((what, len(low), "0", "no" if low else "yes"))
     for name in spec["claims"]:
-        if late := [short[s] for s in compared(paper, name) if s in short]:
+        mine = compared(paper, name)
+        if late := [short[s] for s in mine if s in short]:
             reasons.setdefault(name, []).append(f"not trained out: {', '.join(late)}")
+        if lost := ", ".join(s for s in mine if s in low):
+            reasons.setdefault(name, []).append(f"a compared system lies on the floor: {lost}")
     asked = pd.DataFrame(rows, columns=["precondition", "measured", "needed", "met"])
     return asked, {name: "; ".join(why) for name, why in reasons.items()}
+
+
+def floored(df, controls: list[str], columns: list[str], systems: list[str]) -> list[str]:
+    """Those ``systems`` that beat one of the controls by none of the columns."""
+    low = []
+    for system in (s for s in systems if s not in controls):
+        for control in controls:
+            links = [("S", c, [(1, system, c), (-1, control, c)]) for c in columns]
+            gaps = [part.estimate for part in _known(df, links, 0.0)]
+            low += [system] if gaps and max(gaps) <= 0 and system not in low else []
+    return low
 
 
 def compared(paper: str, *only: str) -> list[str]:

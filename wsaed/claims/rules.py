@@ -157,7 +157,13 @@ def claim_p(claim: Claim) -> tuple[float, Part | None]:
 
 
 def decisive(claim: Claim) -> Part:
-    """The link that decides a claim: one that contradicts it, else the one with the largest p."""
+    """The link that decides a claim: one that contradicts it, else the one with the largest p.
+
+    One replicate has no p: there it is the link that lies worst for the claim.
+    """
+    if any(np.isnan(part.p) for part in claim.parts):
+        ours = {"E": lambda part: -abs(part.estimate)}
+        return min(claim.parts, key=lambda part: ours.get(part.rule, lambda p: p.estimate)(part))
     return claim_p(claim)[1] or max(claim.parts, key=lambda part: part.p)
 
 

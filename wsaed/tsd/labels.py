@@ -25,7 +25,8 @@ def frame_labels(split: Split, labels, steps: int, rate: float) -> np.ndarray:
 def spoilt(y: np.ndarray, kind: str, rate: float, rng: np.random.Generator) -> np.ndarray:
     """Frame labels (pairs, steps) bool of which a share ``rate`` is wrong, once and for all.
 
-    "flip": every frame on its own, as in the public code. The others move what a teacher would:
+    "flip": every frame on its own (the public code flips a fixed number of a pair's frames, to 0.1
+    and 0.9). The others move what a teacher would:
     "erode" shortens all events by one share, from both ends; "dilate" lengthens all by one
     margin; "drop" takes away whole events, the last one in part. They change ``rate`` of all
     frames to within one, or as many as there are: what is silent can't lose an event. With the
