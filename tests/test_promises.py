@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, spec
+from conftest import ROOT, refused, spec
 
 from wsaed import pages, parameters, report, runs
 from wsaed.claims import claims
@@ -92,6 +92,15 @@ def test_a_page_marks_what_older_code_made_and_what_nobody_made_or_tried(committ
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     every = pages.judged(results)
     assert "**Stale" in pages.pages(results, every)[evidence / "secost.md"]
+
+
+def test_a_rendering_may_take_the_replicates_there_are(committed, monkeypatch):
+    monkeypatch.setenv("COMMITTED", "1")
+    monkeypatch.setattr(runs, "train", lambda *of: pytest.fail("trains"))
+    p = {"paper": "secost", "profile": "laptop", "replicates": 3, "home": committed}
+    assert report.results(p | {"artefact": "localization"}).index.tolist() == [("base", 0)]
+    with refused("no record of alpha_0: make evidence"):
+        report.results(p | {"artefact": "figure_2"})
 
 
 def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path, monkeypatch):

@@ -212,6 +212,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="laptop", help="a folder of params/")
     parser.add_argument("--results", type=Path, help="default: results/<profile>[-<bank>]")
     parser.add_argument("--replicates", type=int, help="in place of the profile's, where asked for")
+    told = "train nothing: of each system the replicates that the results have"
+    parser.add_argument("--committed", action="store_true", help=told)
     parser.add_argument("--in-place", action="store_true", help="run with the notebooks' defaults")
     parser.add_argument("--learners", action="store_true", help="only write learners' pages")
     options = parser.parse_args(arguments)
@@ -228,6 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     # no bar in an executed notebook: it would hold times
     os.environ.update(PROFILE=options.profile, MPLBACKEND=INLINE, HEADLESS="1")
     os.environ.pop("RESULTS", None)
+    os.environ["COMMITTED"] = "1" * options.committed
     os.environ |= {} if options.in_place else {"RESULTS": str(results)}
     with ThreadPoolExecutor(int(os.environ.get("JOBS") or os.cpu_count() or 1)) as pool:
         if failed := [*filter(None, pool.map(renew, *zip(*jobs, strict=True)))]:
