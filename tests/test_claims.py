@@ -389,6 +389,9 @@ def test_an_open_claim_says_how_many_replicates_would_decide_it_and_which_way():
     for rule in ("E", "NI"):
         beyond = rules.tested(rule, "change", wide - 0.012, delta=0.01)
         assert note(beyond) == f"{beyond.needed} replicates, to show the opposite"
+        z = 0.002 / wide.std(ddof=1)  # and with a sibling, at half the level
+        halved = next(n for n in range(2, 1000) if stats.t.sf(z * n**0.5, n - 1) < 0.025)
+        assert note(beyond, nothing) == f"{halved} replicates, to show the opposite"
         more = np.tile(wide - 0.012, -(-beyond.needed * 2 // 7))
         assert rules.tested(rule, "change", more, delta=0.01).outcome == "contradicted"
     assert note(part("undecided", 0.3, rule="share")).endswith("is unknown")

@@ -222,10 +222,10 @@ def _why_undecided(claim: Claim) -> str:
         turned = [p for p in more if p.needed and (p.estimate < 0 if p.rule == "S" else p.p > 0.5)]
     if turned:
         part = min(turned, key=_against)
-        needed, siblings = part.needed, sum(_against(p) >= _against(part) for p in claim.parts)
-        if part.rule == "S":
-            needed = replicates_needed(part.p, part.replicates, LEVEL / siblings)
-        if needed:
+        # one-sided by rules E and NI: half of a two-sided p, at half its level
+        p, sides = (part.p, 1) if part.rule == "S" else (1 - part.p, 2)
+        many = 1 + sum(_against(other) >= p for other in claim.parts if other is not part)
+        if needed := replicates_needed(sides * p, part.replicates, sides * LEVEL / many):
             return f"the observed spread would need {needed} replicates, to show the opposite"
     if more:
         known = all(part.needed for part in more)
