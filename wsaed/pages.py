@@ -153,9 +153,9 @@ def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, s
 
 def besides(claim: rules.Claim) -> str:
     """ "S1, mAUC: +0.006 [...]": the same comparison by other scores that come out otherwise."""
-    if not claim.parts:
+    decides = rules.decisive(claim) if claim.parts else None
+    if decides is None or decides.rule in ("E", "NI"):  # what stands beside is all by rule S
         return ""
-    decides = rules.decisive(claim)
     others = [p for p in claim.beside if p.name.startswith(f"{decides.name}, ")]
     others = [p for p in others if p.outcome != decides.outcome and np.isfinite(p.low)]
     told = (
