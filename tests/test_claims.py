@@ -448,7 +448,7 @@ def test_a_share_or_a_count_of_classes_that_could_not_show_is_not_judged():
     failed = claims.preconditions("secost", classes(0.0, noise=0.001))[1]
     assert failed.keys() == {"S14"} and failed["S14"].startswith("with 0 of")
     quiet = classes(0.4 * AP, noise=0.001)
-    assert statistics.moved(quiet, 0.01, "variable_4").estimate == len(AP)
+    assert statistics.count_moved(quiet, 0.01, "variable_4").estimate == len(AP)
     assert claims.preconditions("secost", quiet)[1] == {}
 
 

@@ -75,13 +75,16 @@ def committed(cache, tmp_path, monkeypatch):
 def test_a_page_marks_what_older_code_made_and_what_nobody_made_or_tried(committed, monkeypatch):
     home, results = committed, committed.parents[1]
     (home / "table_2.ipynb").touch()
-    (home / "table_2.md").write_text("| a |\n| --- |\n\nAbout it. Profile laptop: settings.\n")
+    (home / "table_2.md").write_text(
+        "| a |\n| --- |\n\nAbout it. Profile laptop: replicates:\n0.\n"
+    )
     (home / "table_2.csv").write_text("system,as expected\nbase,yes\nlong,not mAP\n")
     every = pages.judged(results)
     assert "1 of 2 rows as expected" in pages.pages(results, every)[results / "README.md"]
     found = pages.pages(results, every)[home.with_suffix(".md")]
     assert "Stale" not in found and "## Localization\n\nNot made yet.\n" in found
     assert "## Figure 4\n\nNot made yet. Not run: base_again, variable_4.\n" in found
+    assert "About it.\n\nMade with 0 of 1 replicates.\n" in found
     assert "| a |" in found and "About it.\n" in found and "24 train, 8 validation" in found
     assert found.index("| a |") < found.index("| S1 ") < found.index("## Figure 2")
     evidence = home.parent.rename(results / "evidence")

@@ -95,7 +95,7 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     paper, profile = home.name, home.parent.name.partition("-")[0]
     records, why = runs.read_records(home / runs.RECORDS), reasons(paper, df)
     title = f"# {_title(paper).partition(':')[0]}: {report.escaped(home.parent.name)}\n"
-    origin = _origin(home, records)
+    origin, many = _origin(home, records), len({r for _, r in records})
     if profile == "evidence" and "gains" not in df.attrs:
         origin += " Whether half as many steps again would lift its systems has not been measured."
     parts = [title, PAPERS[paper].PUBLISHED["about"] + "\n", origin + "\n"]
@@ -119,10 +119,10 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
         parts += [f"![{f.stem}]({paper}/{f.name})\n" for f in names if f.suffix == ".png"]
         for text in (f.read_text(encoding="utf-8") for f in names if f.suffix == ".md"):
             own, _, settings = text.partition("Profile ")  # which stand above
+            parts.append(own.strip() + "\n")
             few = re.search(r"replicates:\s+(\d+)", settings)
-            less = few and int(few[1]) < (many := len({r for _, r in records}))
-            parts += [own.strip() + "\n"]
-            parts += [f"Made with {few[1]} of {many} replicates.\n"] if less else []
+            if few and int(few[1]) < many:
+                parts.append(f"Made with {few[1]} of {many} replicates.\n")
         pairs = [pair for pair in zip(known, mine, strict=True) if pair[0].artefact == artefact]
         rows = [(f"{c.name} {c.text}", *outcome(c), outcome(now, c)[1]) for c, now in pairs]
         table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "this run"])

@@ -237,9 +237,9 @@ def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = Tru
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     below = f"{about} {caption(p)}".strip() if setting else about
-    kept = ["as expected", MINUTES]
-    kept += ["replicates"] * ("replicates" in df and df["replicates"].nunique() > 1)
-    few = [c for k, c in enumerate(df) if k < WIDTH or c in kept]
+    always = ["as expected", MINUTES]
+    always += ["replicates"] * ("replicates" in df and df["replicates"].nunique() > 1)
+    few = [c for k, c in enumerate(df) if k < WIDTH or c in always]
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
     write_whole(path.with_suffix(".md"), f"{markdown(df[few])}\n\n{below}\n")
     seen = df.astype(object).where(df.notna(), "")

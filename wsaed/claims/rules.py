@@ -162,8 +162,7 @@ def decisive(claim: Claim) -> Part:
     One replicate has no p: there it is the link that lies worst for the claim.
     """
     if any(np.isnan(part.p) for part in claim.parts):
-        ours = {"E": lambda part: -abs(part.estimate)}
-        return min(claim.parts, key=lambda part: ours.get(part.rule, lambda p: p.estimate)(part))
+        return min(claim.parts, key=lambda p: -abs(p.estimate) if p.rule == "E" else p.estimate)
     return claim_p(claim)[1] or max(claim.parts, key=lambda part: part.p)
 
 
@@ -223,9 +222,10 @@ def _why_undecided(claim: Claim) -> str:
     if turned:
         part = min(turned, key=_against)
         # one-sided by rules E and NI: half of a two-sided p, at half its level
-        p, sides = (part.p, 1) if part.rule == "S" else (1 - part.p, 2)
+        p, sides = (1 - part.p, 2) if part.rule in ("E", "NI") else (part.p, 1)
         many = 1 + sum(_against(other) >= p for other in claim.parts if other is not part)
-        if needed := replicates_needed(sides * p, part.replicates, sides * LEVEL / many):
+        needed = replicates_needed(sides * p, part.replicates, sides * LEVEL / many)
+        if needed and part in counted:
             return f"the observed spread would need {needed} replicates, to show the opposite"
     if more:
         known = all(part.needed for part in more)

@@ -158,7 +158,7 @@ def class_counts(df, system: str, column: str = "ap_noisy") -> dict[str, int]:
     return dict(zip(names, map(int, counts), strict=True))
 
 
-def moved(df, delta: float, system: str) -> Part:
+def count_moved(df, delta: float, system: str) -> Part:
     """S14: how many classes gain over 20 % or lose over 10 %."""
     count = class_counts(df, system)
     found = float(count["gain over 20 %"] + count["lose over 10 %"])

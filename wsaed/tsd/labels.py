@@ -26,12 +26,11 @@ def spoilt(y: np.ndarray, kind: str, rate: float, rng: np.random.Generator) -> n
     """Frame labels (pairs, steps) bool of which a share ``rate`` is wrong, once and for all.
 
     "flip": every frame on its own (the public code flips a fixed number of a pair's frames, to 0.1
-    and 0.9). The others move what a teacher would:
-    "erode" shortens all events by one share, from both ends; "dilate" lengthens all by one
-    margin; "drop" takes away whole events, the last one in part. They change ``rate`` of all
-    frames to within one, or as many as there are: what is silent can't lose an event. With the
-    same ``rng`` a higher rate spoils the same frames and more. Raises ValueError for another
-    kind, or a rate outside [0, 1].
+    and 0.9). The others move what a teacher would: "erode" shortens all events by one share, from
+    both ends; "dilate" lengthens all by one margin; "drop" takes away whole events, the last one in
+    part. They change ``rate`` of all frames to within one, or as many as there are: what is silent
+    can't lose an event. With the same ``rng`` a higher rate spoils the same frames and more. Raises
+    ValueError for another kind, or a rate outside [0, 1].
     """
     if kind not in KINDS or not 0 <= rate <= 1:
         wanted = f"kind must be one of {KINDS} and 0 <= rate <= 1"
