@@ -32,9 +32,11 @@ def test_the_learners_page_is_current_and_folds_the_solutions_away(path):
         if kind_of(cell) == "solution":
             assert cell.source in cells[-1].source
             assert not any(cell.source in other.source for other in cells[:-1])
-    for cell in cells:
+    assert not any("whoever teaches" in cell.source for cell in cells)
+    for cell in cells:  # a check's picture is the one to expect; no other output tells an answer
         if kind_of(cell) == "check":
-            assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+            assert cell.outputs
+        assert all("image/png" in out.data for out in cell.get("outputs", []))
 
 
 @each
