@@ -95,7 +95,7 @@ def test_one_result_file_takes_its_profile_from_the_path_and_trains_its_runs_onl
     code, said, calls = make(tree, "results/smoke/secost/table_1.md")
     assert code == 0 and ", profile smoke," in said
     assert rendered(said) == ["table_1"] and calls[0].endswith("results/smoke secost/table_1")
-    code, said, _ = make(tree, "results/smoke/secost/table_1.svg")
+    code, said, _ = make(tree, "results/smoke/secost/table_1.txt")
     assert code != 0 and "does not write it" in said
 
 

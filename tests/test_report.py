@@ -112,7 +112,7 @@ def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path, monkeyp
     assert kept[0] == kept[1]
     assert len(seen) == 4 and all("a|b" in part for part in seen)  # twice, in two parts
     assert "<td>0.123</td>" in seen[0] and "NaN" not in seen[0]
-    assert kept[0].keys() == {f"table_2{end}" for end in ("_gap.csv", "_gap.md", ".png", ".svg")}
+    assert kept[0].keys() == {f"table_2{end}" for end in ("_gap.csv", "_gap.md", ".png")}
     text = kept[0]["table_2_gap.md"].decode()
     assert "a\\|b" in text and "0.123" in text and "8 train, all test clips" in text
     assert "About it. Profile smoke" in text and "replicates: 2, each with its own" in text

@@ -6,7 +6,6 @@ post-processing rule, as <column>_<rule>, that rule's.
 
 import os
 import re
-from functools import lru_cache
 from pathlib import Path
 from textwrap import fill
 
@@ -22,8 +21,8 @@ from wsaed import corpora, parameters, runs
 from wsaed.claims import claims as judging
 from wsaed.claims import rules, statistics
 from wsaed.corpora.bank import rotates
+from wsaed.corpora.sounds import CLASSES
 from wsaed.files import ROOT, check_variables, folder_of, shown, whole, write_whole
-from wsaed.files import table as table_of
 from wsaed.papers import PAPERS
 
 WIDTH, MINUTES = 6, "core-minutes a run"  # columns that a page has room for; what they end with
@@ -143,8 +142,8 @@ def score(df: pd.DataFrame, row: str, column: str) -> str:
 def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | None = None):
     """A row a row of ``rows`` (row -> name): each of ``columns`` (column -> head), its replicates.
 
-    printed: column -> {row: the paper's value, a text, or [mean, standard deviation]}, which stands
-    before ours. A replicate of the evidence stands beside the evidence itself, whose replicates
+    printed: column -> {row: the paper's value, or [mean, standard deviation]}, which stands before
+    ours. A replicate of the evidence stands beside the evidence itself, whose replicates
     are counted, and "as expected" says whether it lies within their spread, where two or more have
     one. Columns that no row fills are left out.
     """
@@ -154,9 +153,8 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
         cells, system, near = {"system": name}, row.partition("@")[0], {}
         for column, head in columns.items():
             if column in (printed or {}):
-                value = printed[column].get(row, "")
-                numbers = [] if isinstance(value, str) else np.atleast_1d(value)
-                cells[f"paper: {head}"] = " ± ".join(f"{v:.3f}" for v in numbers) or value
+                numbers = np.atleast_1d(printed[column].get(row, []))
+                cells[f"paper: {head}"] = " ± ".join(f"{v:.3f}" for v in numbers)
             if known is not None:
                 cells[f"evidence: {head}"] = score(known, row, column)
                 near[head] = within(known, df, row, column)
@@ -175,13 +173,9 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
 
 def evidence(df: pd.DataFrame) -> pd.DataFrame | None:
     """The committed evidence of which ``df`` is a replicate, where there is one."""
-    known = _evidence(df.attrs.get("evidence", ""))
+    home = Path(df.attrs.get("evidence", ""))
+    known = recorded(home.parent, home.name)
     return None if known.empty else known
-
-
-@lru_cache
-def _evidence(home: str) -> pd.DataFrame:
-    return recorded(Path(home).parent, Path(home).name)
 
 
 def within(known, df, row: str, column: str, level: float = 0.95) -> bool | None:
@@ -249,11 +243,10 @@ def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = Tru
 
 
 def save_figure(fig, p: dict, part: str = "") -> None:
-    """Write <artefact><_part>.png and .svg, without any date."""
+    """Write <artefact><_part>.png, without any date."""
     p["saved"].mkdir(parents=True, exist_ok=True)
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     fig.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})
-    fig.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
 
 
 def kept(p: dict, specs: list[dict], make) -> dict[str, np.ndarray]:
@@ -297,16 +290,9 @@ def escaped(text: str) -> str:
 
 def named(label: str) -> str:
     """A class as tables show it: an embedded one in words (dog_bark: Dog bark), others as is."""
-    mine = label in _embedded() and not os.environ.get("BANK")
+    known = {*CLASSES, *(x for sound in CLASSES.values() for x in sound["subtypes"])}
+    mine = label in known and not os.environ.get("BANK")
     return label.replace("_", " ").capitalize() if mine else label
-
-
-@lru_cache
-def _embedded() -> set[str]:
-    """The embedded classes and their sub-types."""
-    families = table_of("corpora/sounds.yaml")
-    made = [*families["domestic"].items(), *families["urban"].items()]
-    return {label for name, sound in made for label in (name, *sound["subtypes"])}
 
 
 def drawn(label: str) -> str:
@@ -345,7 +331,7 @@ def style() -> None:
     """The house style of every figure and table."""
     pd.set_option("display.max_colwidth", None, "display.max_rows", None)
     pd.set_option("display.html.use_mathjax", False, "display.float_format", "{:.3f}".format)
-    settings = {"figure.dpi": 110, "savefig.bbox": "tight", "svg.hashsalt": "wsaed"}
+    settings = {"figure.dpi": 110, "savefig.bbox": "tight"}
     settings |= {"axes.spines.top": False, "axes.spines.right": False}
     settings |= {"axes.titlesize": "medium", "legend.frameon": False}
     sns.set_theme("notebook", "whitegrid", "colorblind", rc=settings)
