@@ -127,16 +127,14 @@ def text(notebook: nbformat.NotebookNode) -> str:
 def learners(session: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A workshop's session for learners: solutions leave their places and stand folded at its foot.
 
-    Wrong answers go, too, and the notes for whoever teaches, and all outputs that would answer a
-    question: what stays is a check's picture, the one to expect. Links start one folder further
-    down.
+    Wrong answers go, too, and the teacher's notes, and all outputs that would answer a question:
+    what stays is a check's picture, the one to expect. Links start one folder further down.
     """
-    remove = TagRemovePreprocessor(remove_cell_tags={"solution", "wrong"})
+    remove = TagRemovePreprocessor(remove_cell_tags={"solution", "wrong", "teacher"})
     page, _ = remove.preprocess(copy.deepcopy(session), {})
     for cell in page.cells:
         if cell.cell_type == "markdown":
-            notes = r"\s*<details><summary>For whoever teaches</summary>.*?</details>"
-            cell.source = re.sub(notes, "", cell.source, flags=re.S).replace("](../", "](../../")
+            cell.source = cell.source.replace("](../", "](../../")
         else:
             shown = cell.outputs if tagged(cell, "check") else []
             cell.outputs = [out for out in shown if "image/png" in out.get("data", {})]

@@ -143,9 +143,9 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
     """A row a row of ``rows`` (row -> name): each of ``columns`` (column -> head), its replicates.
 
     printed: column -> {row: the paper's value, or [mean, standard deviation]}, which stands before
-    ours. A replicate of the evidence stands beside the evidence itself, whose replicates
-    are counted, and "as expected" says whether it lies within their spread, where two or more have
-    one. Columns that no row fills are left out.
+    ours. A replicate of the evidence stands beside the evidence itself, whose replicates are
+    counted, and "as expected" says whether it lies within their spread, where two or more have one.
+    Columns that no row fills are left out.
     """
     known, found = evidence(df), []
     ours, counted = ("", df) if known is None else ("this run: ", known)
