@@ -45,7 +45,7 @@ def trained(monkeypatch, tmp_path):
     return calls
 
 
-def test_every_try_is_logged_and_proposals_show_no_score_on_test_clips(trained, tmp_path):
+def test_every_try_is_logged_and_proposals_show_no_score_on_test_clips(trained, tmp_path, capsys):
     tries = ["secost", "base", "fixed_1", "--set", "epochs=20", "learning_rate=0.5"]
     calibration.main(tries)
     calibration.main([*tries, "--seeds", "1", "--note", "again"])
@@ -58,6 +58,10 @@ def test_every_try_is_logged_and_proposals_show_no_score_on_test_clips(trained, 
     assert log["map_noisy"].notna().tolist() == [True, False] * 2
     with pytest.raises(SystemExit):
         calibration.main(["secost", "ensemble"])  # nothing to train
+    for wrong in ("schedule=cosine", "epochs"):
+        with pytest.raises(SystemExit):
+            calibration.main(["secost", "base", "--set", wrong])
+        assert "--set wants KEY=JSON, a text in double quotes" in capsys.readouterr().err
 
 
 def test_who_gains_from_half_as_many_steps_again_is_not_trained_out(trained, tmp_path):

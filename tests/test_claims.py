@@ -231,6 +231,10 @@ def test_a_difference_is_of_the_replicates_that_all_systems_have():
     d, clips = statistics.measured(df, statistics.terms("2*a - b - c + 0.5", "m"))
     a, b, c = (df["m"][s].reindex([1, 3]).to_numpy() for s in "abc")
     assert d == pytest.approx(2 * a - b - c + 0.5) and clips.shape == (2, 20)
+    df.attrs["corpus"] = {"name": "desed"}  # whose test clips are all replicates'
+    shared = statistics.measured(df, statistics.terms("2*a - b - c + 0.5", "m"))[1]
+    assert np.allclose(shared.mean(1), clips.mean(1))
+    assert np.allclose(shared.std(1), 2**0.5 * clips.std(1))
     with pytest.raises(KeyError, match="replicate that all systems have"):
         statistics.scores(df.drop([("a", 1), ("a", 3)]), ("a", "m"), ("c", "m"))
 

@@ -44,6 +44,8 @@ def test_a_saved_copy_opens_until_the_original_is_newer_and_no_cell_is_edited(tr
         notebook.cells[2].source += edit
         asyncio.run(files.save({"type": "notebook", "content": notebook}, PAGE))
         assert git("status", "--porcelain") == "" and Path("saved", PAGE).exists()
+        listed = {file["name"] for file in asyncio.run(files.get(""))["content"]}
+        assert {"notebooks", "params", "saved"} <= listed, "the root is no notebook with a copy"
         original = nbformat.read(PAGE, 4)
         original.cells[2].source += "# newer"
         nbformat.write(original, PAGE)

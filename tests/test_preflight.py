@@ -19,6 +19,12 @@ def test_this_machine_is_ready(tmp_path, monkeypatch):
 
 
 DISK, MEMORY, PY = SimpleNamespace(free=3e8), SimpleNamespace(available=2e8), (3, 9, 2)
+
+
+def lab():
+    raise ImportError("numpy is broken\n\nread this")
+
+
 BROKEN = [  # what monkeypatch does, what is said
     ("setattr", (sys, "version_info", PY), "python: this is 3.9: install 3.11, 3.12 or 3.13, then"),
     ("setattr", (metadata, "version", lambda name: "1.0"), "packages: anyio is 1.0, not "),
@@ -27,6 +33,7 @@ BROKEN = [  # what monkeypatch does, what is said
     ("setattr", (psutil, "virtual_memory", lambda: MEMORY), "room: 0.2 GB free of memory: "),
     ("setitem", (sys.modules, "wsaed.features", None), "scene: import of wsaed.features halted"),
     ("setitem", (sys.modules, "jupyterlab.labapp", None), "lab: "),
+    ("setattr", (preflight, "lab", lab), "lab: numpy is broken: "),
 ]
 
 

@@ -91,7 +91,7 @@ def test_a_page_marks_what_older_code_made_and_what_nobody_made_or_tried(committ
     for tried in (False, True):  # more steps
         text = pages.pages(results, pages.judged(results))[evidence / "secost.md"]
         assert ("has not been measured" in text) != tried
-        (evidence / "secost" / "plateau.csv").write_text("system,change\nbase,0.004\n")
+        (evidence / "secost" / "plateau.csv").write_text("system,steps,change\nbase,9,0.004\n")
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
     every = pages.judged(results)
     assert "**Stale" in pages.pages(results, every)[evidence / "secost.md"]
@@ -131,6 +131,8 @@ def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path,
     nbformat.write(new.new_notebook(cells=cells[:1]), source)
     told = f"{home}: table_2.ipynb was executed from another text than today's"
     assert told in pages.check(results)
+    source.unlink()  # renamed: all else is still looked at
+    assert told in pages.check(results) and f"{page} is not what" in str(pages.check(results))
 
 
 @pytest.mark.parametrize("name", ["records.json", "figure_4.png", "table_2.csv"])

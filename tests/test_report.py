@@ -73,9 +73,10 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     home = tmp_path / "secost"
     scores = {"gl": {"f1_esp": [0.1, 0.2, 0.3]}, "pts": {"f1_esp": [0.1, 0.1, 0.101]}}
     scores["control"] = {"f1_esp": [0.4, 0.6, 0.5]}
+    scores["gl"]["steps"] = scores["pts"]["steps"] = [9] * 3
     known = {(s, r + 5): x | {"replicate": r + 5} for (s, r), x in records(scores).items()}
     runs.write_records(home / "records.json", known)
-    (home / "plateau.csv").write_text("system,change\ngl,0.004\n")
+    (home / "plateau.csv").write_text("system,steps,change\ngl,9,0.004\npts,8,0.001\n")
     df.attrs["evidence"] = str(home)
     names = {"gl": "GL", "pts@esp": "PTS, ESP", "control": "beside"}
     made = report.table(df.drop("gl@esp", errors="ignore"), names, {"f1_esp": "F1"})
@@ -90,11 +91,13 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
         runs.write_records(home.with_name(name) / "records.json", few)
         df.attrs["evidence"] = str(home.with_name(name))
         assert "as expected" not in report.table(df, names, {"f1_esp": "F1"})
+    empty = df.assign(f1_esp=np.nan)
+    assert report.within(report.recorded(tmp_path, "secost"), empty, "pts", "f1_esp") is None
     gains = report.recorded(tmp_path, "secost").attrs["gains"]
     assert gains["gl"] == 0.004 and np.isnan(gains["pts"])
 
 
-def test_what_is_saved_holds_no_time_and_is_the_same_twice(df, tmp_path, monkeypatch):
+def test_what_is_saved_is_the_same_twice(df, tmp_path, monkeypatch):
     p = dict(paper="secost", artefact="table_2", profile="smoke", saved=tmp_path, replicates=2)
     p |= dict(corpus="soundscapes", train_clips=8, test_clips=0)
     report.style()
@@ -151,6 +154,7 @@ def test_curves_draw_each_replicate_its_best_epoch_and_every_term_s_slope():
     best = {0: 2, 1: 1}
     every = {("gl", r): {"scores": {"best_epoch": best[r]} | s} for r, s in scores.items()}
     found = report.frame(every)
+    assert report.best_epoch(found, "gl") == "2 of 3" and report.best_epoch(found, "pts") == ""
     _, axes = plt.subplots(1, 2)
     plots.curves(axes, found, {"gl": "GL"})
     drawn = [line.get_xydata() for line in axes[0].get_lines()]

@@ -56,6 +56,22 @@ def test_equal_numbers_take_the_new_digest_and_nothing_else_changes(results, tmp
     assert runs.read_records(results)["base", 0] | {"code": ""} == before["base", 0] | {"code": ""}
 
 
+def test_a_digest_of_which_one_run_differs_is_renewed_for_none(results, monkeypatch, capsys):
+    """Of two systems that the same older code made, the laptop's runs of one are not equal."""
+    before = runs.read_records(results)
+    systems = {"base": spec(), "other": spec(draw=1)}
+    monkeypatch.setattr(Paper, "systems", staticmethod(lambda p: systems))
+    monkeypatch.setattr(Paper, "artefacts", staticmethod(lambda profile: {"table_1": [*systems]}))
+    other = {"system": "other", "spec": systems["other"], "scores": {"map_noisy": 0.25}}
+    add(results, before["base", 0] | other)
+    kept = codes(results)
+    made = before["base", 0] | {"code": "refactored"}
+    monkeypatch.setattr(runs, "train", lambda pairs, title: [made] * 2)
+    monkeypatch.setattr(restamp, "retrained_by", lambda against, pairs: [{**made, "scores": {}}])
+    restamp.main([])
+    assert capsys.readouterr().out.split()[-1] == "differs" and codes(results) == kept
+
+
 def test_nothing_is_trained_where_nothing_changed(results, monkeypatch):
     (made_by,), before = codes(results), results.read_bytes()
     monkeypatch.setattr(runs, "code_digest", lambda s: made_by)

@@ -15,7 +15,7 @@ import pytest
 from conftest import NET, ROOT, put, refused, spec
 from recorded import make_bank
 
-from wsaed import parameters, runs
+from wsaed import parameters, pool, runs
 from wsaed.secost import method
 
 
@@ -151,7 +151,7 @@ def test_the_key_covers_spec_replicate_code_and_teachers(cache, monkeypatch):
     monkeypatch.setattr(runs.code, "digest", lambda roots: real(roots) + "x")
     assert runs.key(base, 0) not in keys and runs.key(student, 0) not in keys
     monkeypatch.setattr(runs.code, "digest", real)
-    monkeypatch.setattr(runs, "_fingerprint", lambda corpus: "another recording")
+    monkeypatch.setattr(runs, "fingerprint", lambda corpus: "another recording")
     assert runs.key(base, 0) not in keys and runs.key(student, 0) not in keys
 
 
@@ -169,6 +169,23 @@ def test_a_failing_run_is_one_line_that_names_it_and_all_others_are_trained(cach
     log = runs.folder(bug, 0).with_suffix(".log")  # a bug: no user can mend it
     assert log.read_text().startswith("Traceback") and log.name in faults[runs.key(bug, 0)]
     assert runs.load(wanted, 0)["scores"]["map_noisy"] > 0
+
+
+def test_a_run_that_a_worker_made_of_other_data_is_told_and_not_left_out(cache, monkeypatch):
+    heard = lambda spec: os.environ.get("TEST_FOLD", "")  # noqa: E731
+    monkeypatch.setattr(runs.corpora.soundscapes, "fingerprint", heard, raising=False)
+    others = [runs.key(spec(), 0)]
+    monkeypatch.setenv("TEST_FOLD", "1")
+    others.append(runs.key(spec(), 0))
+    assert len({*others}) == 2, "the folders of an earlier call"
+    told = pool.environment()
+    monkeypatch.setenv("TEST_FOLD", "2")
+    monkeypatch.setenv("DETERMINISTIC", "1")  # what an earlier session told a worker
+    pool.adopt(told)
+    assert pool.environment() == told
+    monkeypatch.setattr(runs, "train_one", lambda spec, replicate: {})
+    with refused("code or recordings changed while", RuntimeError):
+        runs.train([(spec(), 0)])
 
 
 # Records in a folder of results: who is trained, what is written. Training itself is faked here.
@@ -231,6 +248,12 @@ def test_committed_records_come_first_then_the_cache_then_training(lab):
     lab.finished.clear()
     lab.run("--anew")
     assert lab.trained[10:] == [[0], [1]] and lab.kept("one") == BOTH
+    lab.finished.clear()
+    lab.run("--anew", "--replicates", "1")
+    assert lab.trained[12:] == [[0]] and lab.kept("one") == BOTH, "others were deleted"
+    (lab.home / "one" / runs.RECORDS).write_text("<<<<<<< HEAD")
+    with refused("records.json is no JSON: take it from git"):
+        lab.run()
 
 
 def test_fewer_replicates_keep_the_others_while_their_specs_are_today_s(lab, monkeypatch):

@@ -83,9 +83,10 @@ def told(system: str, spec: dict, records: list[dict], note: str, columns) -> di
 def add(name: str, rows: pd.DataFrame, once: str = "") -> None:
     """Write rows below those of results/<name>; they replace what has the same in column once."""
     path = ROOT / "results" / name
-    rows = pd.concat([pd.read_csv(path), rows]) if path.exists() else rows
-    rows = rows.drop_duplicates(once, keep="last") if once else rows
-    write_whole(path, rows.to_csv(index=False))
+    with runs.writing():
+        rows = pd.concat([pd.read_csv(path), rows]) if path.exists() else rows
+        rows = rows.drop_duplicates(once, keep="last") if once else rows
+        write_whole(path, rows.to_csv(index=False))
 
 
 def plateau(paper: str, systems: list[str], specs: dict, seeds: range) -> pd.DataFrame:
@@ -115,7 +116,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="evidence")
     parser.add_argument("--note", default="", help="what else is different in this try")
     options = parser.parse_args(arguments)
-    settings = {k: json.loads(v) for k, v in (s.split("=", 1) for s in options.settings)}
+    try:
+        settings = {k: json.loads(v) for k, _, v in (s.partition("=") for s in options.settings)}
+    except ValueError:
+        parser.error("--set wants KEY=JSON, a text in double quotes: 'schedule=\"one_cycle\"'")
     paper, seeds = PAPERS[options.paper], range(FIRST_SEED, FIRST_SEED + options.seeds)
     every = paper.systems(parameters.chosen(options.paper, options.profile))
     trained = {name: changed(s, settings) for name, s in every.items() if "budget" in s}

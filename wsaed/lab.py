@@ -29,11 +29,10 @@ SETTINGS = {
 def originals() -> set[str]:
     """The notebooks that git knows, paths from the root; without git, all that stand there."""
     git = ["git", "-C", str(ROOT), "ls-files", "-z", "*.ipynb"]
-    known = (
-        subprocess.run(git, capture_output=True, text=True).stdout if shutil.which("git") else ""
-    )
+    told = subprocess.run(git, capture_output=True, text=True).stdout if shutil.which("git") else ""
     there = (path for home in ("notebooks", "results") for path in ROOT.glob(f"{home}/**/*.ipynb"))
-    return set(known.split("\0") if known else (p.relative_to(ROOT).as_posix() for p in there))
+    known = told.split("\0") if told else (p.relative_to(ROOT).as_posix() for p in there)
+    return {*known} - {""}
 
 
 def cells(path: Path) -> list[tuple[str, str]]:

@@ -37,7 +37,7 @@ def pages(results: Path, every: dict[str, dict]) -> dict[Path, str]:
     """{file: its text} of every page that `judged` results have."""
     texts = {results / "README.md": index(results, every)}
     for name, found in every.items():
-        evidence = every.get(name.replace("laptop", "evidence"), found)
+        evidence = every.get(name.replace("laptop", "evidence", 1), found)
         for paper, (_, mine) in found.items():
             home = results / name / paper
             texts[home.with_suffix(".md")] = page(home, mine, *evidence.get(paper, found[paper]))
@@ -222,7 +222,7 @@ def check(results: Path) -> list[str]:
                 lines.append(f"{where}: {arrays.name} is of other runs: make tables")
         for copy in sorted(path.parent.glob("*.ipynb")):
             source = ROOT / "notebooks" / path.parent.name / copy.name
-            if _sources(copy) != _sources(source):
+            if not source.exists() or _sources(copy) != _sources(source):
                 lines.append(f"{where}: {copy.name} was executed from another text than today's")
     for file, text in pages(results, judged(results)).items():
         if not file.exists() or file.read_text(encoding="utf-8") != text:

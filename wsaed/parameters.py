@@ -112,7 +112,8 @@ def chosen(paper: str, profile: str, **others) -> dict:
     within(where, found)
     names = {key: found[key] in FRONT_ENDS for key in found if key.endswith("front_end")}
     corpus = f"wsaed.corpora.{found['corpus']}"  # some modules hold a part of a corpus
-    names["corpus"] = find_spec(corpus) and hasattr(resolve_name(corpus), "load")
+    names["corpus"] = "." not in found["corpus"] and find_spec(corpus)
+    names["corpus"] = names["corpus"] and hasattr(resolve_name(corpus), "load")
     if unknown := [f"{key} {found[key]}" for key, known in names.items() if not known]:
         raise ValueError(f"{where}: there is no {unknown[0]}: correct its name")
     return found

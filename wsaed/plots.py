@@ -45,25 +45,33 @@ def changes(df, rows, column: str, against: str, relative: bool = False) -> list
     return [100 * (score - base) / (base if relative else 1) for score, base in pairs]
 
 
-def panels(axes, df, rows, columns, printed=None, against=None, relative=False, shift=0.0):
+def panels(
+    axes, df, rows, columns, printed=None, against=None, relative=False, shift=0.0, change=None
+):
     """A panel for each of ``columns`` (column -> title), ``rows`` (row -> name) from the top.
 
     printed: column -> {row: the paper's value}; against: the row whose score in the same replicate
     is taken off, from the paper's values too: in points, F1 times 100, or in percent if relative.
+    change: what gives the paper's (points, half of their interval) of (row, against, column).
     """
     y = np.arange(len(rows))
     for ax, (column, title) in zip(axes, columns.items(), strict=True):
-        known = {r: v for r, v in (printed or {}).get(column, {}).items() if r in rows}
+        known = {r: (v,) for r, v in (printed or {}).get(column, {}).items() if r in rows}
+        if change:
+            known = {r: change(r, against, column) for r in known if r != against}
+        elif against:
+            (base,) = known.get(against, (None,))
+            one = base if relative else 1
+            known = {r: (100 * (v - base) / one,) for r, (v,) in known.items()}
         if against:
-            base = known.get(against)
-            known = {r: 100 * (v - base) / (base if relative else 1) for r, v in known.items()}
             found = changes(df, rows, column, against, relative)
             ax.axvline(0, color="0.3", lw=1)
         else:
             found = [report.values(df, row, column) for row in rows]
         dots(ax, y - shift, found, "measured", fmt="o", horizontal=True)
         if known:
-            diamonds(ax, known.values(), [list(rows).index(r) + shift for r in known])
+            x, *halves = zip(*known.values(), strict=True)
+            diamonds(ax, x, [list(rows).index(r) + shift for r in known], *halves)
         ax.set_xlabel(fill(title, 20))
     names = [fill(name, 34) for name in rows.values()]
     axes[0].set_yticks(y, names)

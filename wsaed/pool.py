@@ -33,6 +33,13 @@ def environment() -> dict[str, str]:
     return {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
+def adopt(settings: dict[str, str]) -> None:
+    """Take over what `environment` told, in a worker that others may have told otherwise."""
+    for name in SETTINGS:
+        os.environ.pop(name, None)
+    os.environ.update(settings)
+
+
 def cores() -> int:
     """How many workers: JOBS, else all cores of this machine."""
     return int(os.environ.get("JOBS") or joblib.cpu_count())
@@ -146,7 +153,7 @@ def _say(told: str) -> None:
 
 def _features(names: str, part: slice, settings: dict) -> tuple[str, dict[str, str]]:
     """Make a part of the features: what the corpus leaves out (`Corpus.left_out`), what failed."""
-    os.environ.update(settings)
+    adopt(settings)
     torch.set_num_threads(1)
     spec, replicate, front_end = json.loads(names)
     try:

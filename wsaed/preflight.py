@@ -72,10 +72,9 @@ def fault():
     for check in (python, packages, room, scene, lab):
         try:
             check()
-        except ImportError as error:
-            return f"{check.__name__}: {error}: {ENVIRONMENT}"
         except Exception as error:
-            return f"{check.__name__}: {error or repr(error)}".splitlines()[0]
+            said = f"{check.__name__}: {error or repr(error)}".splitlines()[0]
+            return f"{said}: {ENVIRONMENT}" if isinstance(error, ImportError) else said
     return ""
 
 

@@ -187,7 +187,8 @@ def state(path: Path, values: dict, target: Path) -> str:
     found = hashlib.sha256(f"{values} {code.digest(code.modules())}".encode())
     homes = (target.parents[1], ROOT / "results" / "evidence")
     records = (file for home in homes for file in sorted(home.glob("*/records.json")))
-    for file in (path, *records, *sorted(target.parent.glob(f"{target.stem}*"))):
+    mine = (file for file in sorted(target.parent.glob(f"{target.stem}*")) if file.is_file())
+    for file in (path, *records, *mine):
         found.update(f"\n{file}\n".encode() + file.read_bytes())
     return found.hexdigest()
 

@@ -59,7 +59,7 @@ def results(p: dict) -> pd.DataFrame:
         found = runs.records(p["paper"], names, p, p["home"])
     df, home = frame(found, p["home"]), p["home"].parent
     if p["profile"] == "laptop":  # one replicate of the evidence
-        home = home.with_name(home.name.replace("laptop", "evidence"))
+        home = home.with_name(home.name.replace("laptop", "evidence", 1))
         df.attrs["evidence"] = str(home / p["paper"])
     return df
 
@@ -83,8 +83,11 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     df.attrs["corpus"] = next(heard, {})
     df.attrs["bank"] = df.attrs["corpus"].get("bank")
     if home and (home / "plateau.csv").exists():
-        known = pd.read_csv(home / "plateau.csv").set_index("system")["change"]
-        trained = {key[0] for key, record in records.items() if "budget" in record["spec"]}
+        known = pd.read_csv(home / "plateau.csv").set_index("system")
+        trained = {
+            k[0]: v["scores"].get("steps") for k, v in records.items() if "budget" in v["spec"]
+        }
+        known = known["change"].where(known["steps"] == known.index.map(trained))
         df.attrs["gains"] = {s: float(known.get(s, np.nan)) for s in sorted(trained)}
     if home and (taken := runs.read_costs(home)):
         minutes = pd.Series(taken).str["seconds"] / 60
@@ -136,6 +139,13 @@ def score(df: pd.DataFrame, row: str, column: str) -> str:
     return "" if np.isnan(found[0]).any() else mean_interval(*found)
 
 
+def best_epoch(df: pd.DataFrame, system: str) -> str:
+    """ "17 of 26": the epoch that validation liked best, the mean; "" of what is not trained."""
+    known = df.loc[[system]] if system in df.index else df[:0]
+    many = [len(curve["validation"]) for curve in known.get("curves", []) if curve == curve]
+    return f"{known['best_epoch'].mean():.0f} of {np.mean(many):.0f}" if many else ""
+
+
 # Tables and figures
 
 
@@ -178,8 +188,8 @@ def evidence(df: pd.DataFrame) -> pd.DataFrame | None:
     return None if known.empty else known
 
 
-def within(known, df, row: str, column: str, level: float = 0.95) -> bool | None:
-    """Whether a row's mean lies where a further replicate of ``known`` would; None: unknown.
+def within(known, df, row: str, column: str) -> bool | None:
+    """Whether a row's mean lies where 95 % of further replicates would; None: unknown.
 
     A replicate that both have is not held against itself.
     """
@@ -188,9 +198,9 @@ def within(known, df, row: str, column: str, level: float = 0.95) -> bool | None
         before, now = values(others, row, column), values(df, row, column).mean()
     except KeyError:
         return None
-    if len(before) < 2:
+    if len(before) < 2 or not np.isfinite([now, *before]).all():
         return None
-    half = stats.t.ppf(0.5 + level / 2, len(before) - 1) * before.std(ddof=1)
+    half = stats.t.ppf(0.975, len(before) - 1) * before.std(ddof=1)
     return bool(abs(now - before.mean()) <= half * np.sqrt(1 + 1 / len(before)) + 1e-9)
 
 
@@ -243,7 +253,7 @@ def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = Tru
 
 
 def save_figure(fig, p: dict, part: str = "") -> None:
-    """Write <artefact><_part>.png, without any date."""
+    """Write <artefact><_part>.png, without Matplotlib's version."""
     p["saved"].mkdir(parents=True, exist_ok=True)
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     fig.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})

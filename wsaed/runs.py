@@ -27,7 +27,7 @@ from wsaed import code, corpora, parameters, progress, training
 from wsaed.features import FRONT_ENDS
 from wsaed.files import ROOT, cache_root, first_line, folder_of, one_line, shown, write_whole
 from wsaed.papers import PAPERS
-from wsaed.pool import environment, features_of, pool, prepare, reason
+from wsaed.pool import adopt, environment, features_of, pool, prepare, reason
 
 RECORD, RECORDS = "record.json", "records.json"  # of a run in the cache; of a paper's results
 
@@ -42,15 +42,20 @@ def code_digest(spec: dict) -> str:
 
 
 @cache
-def _fingerprint(text: str) -> str:
+def _fingerprint(text: str, folders: tuple) -> str:
     spec = json.loads(text)
     corpus = resolve_name(f"wsaed.corpora.{spec['name']}")
     return getattr(corpus, "fingerprint", lambda spec: "")(spec)
 
 
+def fingerprint(text: str) -> str:
+    """Of the user's data that a corpus' spec, as JSON, names; read once for the same folders."""
+    return _fingerprint(text, tuple(map(os.environ.get, corpora.ENVIRONMENT)))
+
+
 def digests(spec: dict) -> tuple[str, str]:
     """(digest of the code of a run and of its teachers, fingerprint of a user's own data)."""
-    return code_digest(spec), _fingerprint(json.dumps(spec["corpus"], sort_keys=True))
+    return code_digest(spec), fingerprint(json.dumps(spec["corpus"], sort_keys=True))
 
 
 def key(spec: dict, replicate: int) -> str:
@@ -181,6 +186,9 @@ def cost(spec: dict) -> float:
     return epochs * FRONT_ENDS[spec["front_end"]].frames / 200 if "front_end" in spec else epochs
 
 
+CHANGED = "code or recordings changed while a run trained: call again"
+
+
 class FailedError(RuntimeError):
     """Why runs failed, by their `key`: what it says is the first one's reason."""
 
@@ -215,16 +223,19 @@ def train(wanted: list[tuple[dict, int]], title: str = "training") -> list[dict]
                     for spent, fault in parallel(able):
                         b(spent)
                         faults |= fault
+    found = [load(spec, replicate) for spec, replicate in wanted]
+    if not faults and None in found:  # a worker has made another run: its digest is another
+        faults[key(*wanted[found.index(None)])] = CHANGED
     if faults:
         raise FailedError(faults)
-    return [load(spec, replicate) for spec, replicate in wanted]
+    return found
 
 
 def _job(spec: dict, replicate: int, settings: dict, asked_by: int | None) -> tuple[float, dict]:
     """(a run's `cost`, {its key: why it failed} or nothing), once it is trained."""
     if asked_by not in (None, os.getpid(), os.getppid()):
         os._exit(1)  # a pool's worker with jobs left, whose parent ended between two of them
-    os.environ.update(settings)
+    adopt(settings)
     try:
         train_one(spec, replicate)
     except SystemExit:
@@ -254,14 +265,18 @@ def collect(jobs: dict, anew: bool = False, write: bool = True) -> tuple[dict, d
     systems that an artefact shows, if of today's specs. A paper whose run fails goes no further,
     all others do.
     """
-    wanted, kept, found, failed = {}, {}, {}, {}
-    for paper, (systems, p, home) in jobs.items():
-        wanted[paper], specs = wished(paper, systems, p), PAPERS[paper].systems(p)
-        shown = set().union(*PAPERS[paper].artefacts(p["profile"]).values())
-        today = {name: specs.get(name) for name in (shown - set(systems) if anew else shown)}
+    wanted, found, failed = {}, {}, {}
+
+    def kept(paper: str) -> dict:
+        _, p, home = jobs[paper]
+        specs, shown = PAPERS[paper].systems(p), PAPERS[paper].artefacts(p["profile"]).values()
         committed = read_records(home / RECORDS) if home else {}
-        kept[paper] = {k: v for k, v in committed.items() if today.get(k[0]) == v["spec"]}
-        found[paper] = {k: v for k, v in kept[paper].items() if k in wanted[paper] and current(v)}
+        today = {name: specs.get(name) for name in set().union(*shown)}
+        return {k: v for k, v in committed.items() if today.get(k[0]) == v["spec"]}
+
+    for paper, (systems, p, _) in jobs.items():
+        wanted[paper], mine = wished(paper, systems, p), {} if anew else kept(paper)
+        found[paper] = {k: v for k, v in mine.items() if k in wanted[paper] and current(v)}
     many = max(p["replicates"] for _, p, _ in jobs.values())
     for r in range(many):
         missing = {
@@ -282,7 +297,8 @@ def collect(jobs: dict, anew: bool = False, write: bool = True) -> tuple[dict, d
                 if specs and all(trained.values()):
                     found[paper] |= {k: {"system": k[0]} | trained[k] for k in trained}
                     if write and jobs[paper][2]:
-                        write_records(jobs[paper][2] / RECORDS, kept[paper] | found[paper])
+                        with writing():
+                            write_records(jobs[paper][2] / RECORDS, kept(paper) | found[paper])
                 elif mine := [*filter(None, (why.get(key(spec, r)) for spec in specs.values()))]:
                     failed[paper] = mine[0]
     return {paper: dict(sorted(records.items())) for paper, records in found.items()}, failed
@@ -304,11 +320,20 @@ def current(record: dict) -> bool:
     return (record["code"], record["data"]) == digests(record["spec"])
 
 
+def writing() -> FileLock:
+    """The lock of committed records while they are read and written anew: another make's, too."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    return FileLock(cache_root() / "records.lock")
+
+
 def read_records(path: Path) -> dict:
     """{(system, replicate): record} of a committed records.json; {} where there is none."""
     if not path.exists():
         return {}
-    stored = json.loads(path.read_text())
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is no JSON: take it from git ({error})") from error
     rows = [{**row, "spec": stored["specs"][row["system"]]} for row in stored["records"]]
     return {(row["system"], row["replicate"]): row for row in rows}
 
@@ -371,7 +396,7 @@ def lacking(paper: str, p: dict) -> str:
     specs = [(s["corpus"], r) for (_, r), s in wished(paper, names, p).items()]
     try:
         for text, r in sorted({(json.dumps(spec, sort_keys=True), r) for spec, r in specs}):
-            _fingerprint(text)
+            fingerprint(text)
             corpora.check(json.loads(text), r)
     except (ValueError, OSError) as error:
         wants = "which wants {} classes of {} recordings or more of a bank: ".format(*module.BANK)

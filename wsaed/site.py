@@ -84,7 +84,8 @@ def index(parts: dict[str, list[Path]]) -> str:
 
 def main() -> None:
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+    told = subprocess.run(git, capture_output=True, text=True).stdout if shutil.which("git") else ""
+    commit = told.strip() or "unknown"
     source, parts = ROOT / ".build/site/source", pages()
     shutil.rmtree(source, ignore_errors=True)
     for page in (page for paths in parts.values() for page in paths):

@@ -35,17 +35,24 @@ def terms(contrast: str, column: str) -> list[tuple[float, str, str]]:
 def measured(df: pd.DataFrame, contrast: list[tuple[float, str, str]]):
     """A contrast's (replicates,), and (replicates, resamples of clips) or None without them.
 
-    Of the replicates that all its systems have; raises KeyError as `scores` does.
+    Of the replicates that all its systems have; raises KeyError as `scores` does. Replicates of a
+    corpus that is not made share their test clips, so what the choice of clips adds does not
+    average out over them: it is as large as one replicate's, and drawn that much wider.
     """
 
     def total(suffix: str) -> np.ndarray:
         found = iter(scores(df, *((system, c + suffix) for _, system, c in contrast if system)))
         return sum(weight * (next(found) if system else 1) for weight, system, _ in contrast)
 
+    d = total("")
     try:
-        return total(""), total("_resampled")
+        resampled = total("_resampled")
     except KeyError:
-        return total(""), None
+        return d, None
+    if df.attrs.get("corpus", {}).get("name", "soundscapes") != "soundscapes":
+        centre = resampled.mean(1, keepdims=True)
+        resampled = centre + len(d) ** 0.5 * (resampled - centre)
+    return d, resampled
 
 
 def scores(df: pd.DataFrame, *sides: tuple[str, str]) -> list[np.ndarray]:
@@ -57,7 +64,7 @@ def scores(df: pd.DataFrame, *sides: tuple[str, str]) -> list[np.ndarray]:
     if both.empty:
         raise KeyError("replicate that all systems have")
     for name, column in both.items():
-        if column.dtype == object and column.isna().any():
+        if column.dtype == object and (column.isna().any() or column.map(np.shape).nunique() > 1):
             raise KeyError(f"{name} of every replicate")
     return [np.array(column.to_list(), float) for _, column in both.items()]
 

@@ -170,7 +170,7 @@ def hold_out(labels: list, count: int) -> np.ndarray:
     """(clips,) bool: ``count`` clips to hold out, the first ones after one of each class.
 
     The first clip of each class stays outside, the next of each goes in: both sides have every
-    class. labels: those of each clip. Raises ValueError where ``count`` can't do that.
+    class that has two. labels: those of each clip. Raises ValueError where ``count`` can't do that.
     """
     clips = np.arange(len(labels))
     kept = _one_of_each(labels, clips)

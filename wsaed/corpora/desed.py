@@ -93,7 +93,7 @@ def files(sizes: dict[str, int]) -> dict[str, tuple[list[Path], dict]]:
     for split in sizes:
         path, place = _find(root, split) or (None, PLACES[split][0])
         if not path:
-            raise FileNotFoundError(f"{root}: no metadata/{place}.tsv: {READER.get_it(split)}")
+            raise FileNotFoundError(f"{root}: no metadata/{place}.tsv: {READER.get_it()}")
         found[split] = [path], recordings.found_in(root, _folders(place))
     return found
 

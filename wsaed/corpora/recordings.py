@@ -167,18 +167,16 @@ class Reader:
             raise ValueError(f"{self.name}: front_end is one of {', '.join(FRONT_ENDS)}")
         return {name: n for name, n in found.items() if n != -1}
 
-    def get_it(self, split: str = "") -> str:
+    def get_it(self) -> str:
         """What to do about something that is not there."""
-        advice = f"fetch it, see {self.published.splitlines()[0]}"
-        without = f", or go without by {split}_clips: -1 in params/<profile>/<paper>.yaml"
-        return advice + without if split and self.optional else advice
+        return f"fetch it, see {self.published.splitlines()[0]}"
 
     def _first(self, split: str, listing: Listing, size: int) -> list[Clip]:
         """The first clips that have a recording."""
         there = [clip for clip in listing.splits[split] if clip.file]
         if not there:
             which = f"any of {len(listing.splits[split])} {split} clips in {listing.where[split]}"
-            said = f"no recording of {which}, as {audio.FORMATS}: {self.get_it(split)}"
+            said = f"no recording of {which}, as {audio.FORMATS}: {self.get_it()}"
             raise FileNotFoundError(f"{self.name}: {said}")
         if size > len(there):
             raise ValueError(f"{self.name}: {split}={size}, but {len(there)} recordings are there")

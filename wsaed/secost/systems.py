@@ -63,7 +63,10 @@ def systems(p: dict) -> dict[str, dict]:
 
 
 def replicates(system: str, p: dict, wanted: int) -> int:
-    """How many of a profile's replicates a system gets: three at most where no claim needs it."""
+    """How many of a profile's replicates a system gets: three at most of those beside.
+
+    S15 compares four of them, and so stays an estimate.
+    """
     return min(wanted, 3) if system in PUBLISHED["three"] else wanted
 
 

@@ -101,7 +101,7 @@ def replicates(system: str, p: dict, wanted: int) -> int:
 def artefacts(profile: str) -> dict[str, list[str]]:
     """The systems that each table or figure compares; small profiles train the headlines.
 
-    On real corpora figure 1 (c) is left out: its labels would have to be spoilt.
+    Profile paper leaves figure 1 (c) out: real labels would have to be spoilt.
     """
     left = {*PUBLISHED["beside"], *PUBLISHED["three"]} if profile in ("smoke", "laptop") else set()
     left |= {*ERRORS} if profile == "paper" else set()
