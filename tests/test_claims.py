@@ -10,7 +10,7 @@ import pytest
 from conftest import CASES
 from scipy import stats
 
-from wsaed import files, papers
+from wsaed import files, pages, papers
 from wsaed.claims import claims, picture, rules, statistics
 from wsaed.claims.claims import PAPERS
 
@@ -203,8 +203,21 @@ def test_a_link_turned_round_shows_the_opposite_and_is_named(paper, name, link):
 @pytest.mark.parametrize("paper, name, link", TUNED)
 def test_a_verdict_that_tuned_thresholds_do_not_bear_out_is_at_half_only(paper, name, link):
     found = judged(paper, frame(world(paper, name, tuned=link)), name)
-    assert (found.verdict, found.note) == ("reproduced", "at 0.5 only")
+    note = "at 0.5 only, opposite at tuned thresholds"
+    assert (found.verdict, found.note) == ("reproduced", note)
+    said, effect = pages.outcome(found)
+    assert said.startswith("reproduced †") and "tuned" in effect
     assert any(part.name.endswith(", event_f1_tuned") for part in found.tuned)
+
+
+def test_other_scores_are_told_where_they_decide_otherwise():
+    parts = [
+        rules.Part(name, "S", 0.1, 0.0, 0.2, 0.01, outcome, 5)
+        for name, outcome in {"a": "holds", "a, x": "contradicted", "a, y": "undecided"}.items()
+    ]
+    claim = rules.Claim("S1", "", "", parts[:1], beside=parts[1:], verdict="reproduced")
+    assert re.findall("[xy]", pages.besides(claim)) == ["x"]
+    assert pages.besides(replace(claim, verdict=rules.UNTESTABLE)) == ""
 
 
 def test_only_scores_with_thresholds_are_tuned():

@@ -50,13 +50,11 @@ def index(results: Path, every: dict[str, dict]) -> str:
     for paper, (df, found) in evidence.items():
         link, why = f"evidence/{paper}.md", reasons(paper, df)
         rows.append((f"[{_title(paper)}]({link})", "", f"in {claims.PAPERS[paper]['units']}"))
-        left = [c.name for c in found if c.verdict == rules.UNTESTABLE]
-        for c in (c for c in found if c.name not in left):
-            at = f"{link}#{c.artefact.replace('_', '-')}"
-            rows.append((f"[{c.name}]({at}) {c.text}", *outcome(c)))
-        if left:
-            said = "; ".join(reason for reason, names in why.items() if {*names} & {*left})
-            rows.append((f"{', '.join(left)}: {said}", rules.UNTESTABLE, ""))
+        for c in found:
+            at, said = f"{link}#{c.artefact.replace('_', '-')}", outcome(c)
+            if c.verdict == rules.UNTESTABLE:
+                said = c.verdict, "; ".join(reason for reason in why if c.name in why[reason])
+            rows.append((f"[{c.name}]({at}) {c.text}", *said))
     for name, found in every.items():
         said = {p: told(results / name / p, *of) for p, of in found.items()}
         cells = (f"[{said[p]}]({name}/{p}.md)" if p in said else "" for p in PAPERS)
@@ -67,8 +65,8 @@ def index(results: Path, every: dict[str, dict]) -> str:
     steps = ""
     if named := ", ".join(untold):
         what = "half as many training steps again would change a verdict has not been measured"
-        steps = f"\n\nWhether {what} ({named})."
-    verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "verdict", "effect"]))
+        steps = f"\nWhether {what} ({named})."
+    verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "verdict", "effect, or why"]))
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
     text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
@@ -124,7 +122,7 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
             if few and int(few[1]) < many:
                 parts.append(f"Made with {few[1]} of {many} replicates.\n")
         pairs = [pair for pair in zip(known, mine, strict=True) if pair[0].artefact == artefact]
-        rows = [(f"{c.name} {c.text}", *outcome(c), outcome(now, c)[1]) for c, now in pairs]
+        rows = [(f"{c.name} {c.text}", *named(c), outcome(now, c)[1]) for c, now in pairs]
         table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "this run"])
         table = table.drop(columns="this run") if known is mine else table
         parts += [report.markdown(table) + "\n"] * bool(rows)
@@ -143,21 +141,37 @@ def reasons(paper: str, df: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, str]:
-    """(a claim's answer, with its marks; the effect that decides it, or decides ``like``)."""
+    """(a claim's answer, with its marks; the effect that decides it, or decides ``like``).
+
+    Where a verdict is of the threshold of 0.5 alone, what tuned ones give stands behind it.
+    """
     marks = "†" * ("at 0.5 only" in claim.note) + "§" * (rules.CORRECTED in claim.note)
     marks += "‡" * bool(claim.only_real and claim.verdict in rules.VERDICTS.values())
     decides = rules.decisive(like or claim).name if (like or claim).parts else ""
-    sizes = [p.size() for p in claim.parts if p.name == decides and np.isfinite(p.estimate)]
+    links = zip(claim.parts, claim.tuned or claim.parts, strict=True)
+    sizes = [
+        p.size() + f"; tuned {tuned.size()}" * ("†" in marks)
+        for p, tuned in links
+        if p.name == decides and np.isfinite(p.estimate)
+    ]
     return f"{report.answer(claim)} {marks}".strip(), "".join(sizes).replace(" ", NO_BREAK)
 
 
+def named(claim: rules.Claim) -> tuple[str, str]:
+    """An `outcome` that says which of several comparisons decides, by its systems and columns."""
+    said, effect = outcome(claim)
+    several = len(claim.parts) > 1 and effect
+    return said, f"{effect} ({rules.decisive(claim).name})" if several else effect
+
+
 def besides(claim: rules.Claim) -> str:
-    """ "S1, mAUC: +0.006 [...]": the same comparison by other scores that come out otherwise."""
+    """ "S1, mAUC: +0.006 [...]": the same comparison by other scores that decide it otherwise."""
     decides = rules.decisive(claim) if claim.parts else None
-    if decides is None or decides.rule in ("E", "NI"):  # what stands beside is all by rule S
+    # what stands beside is all by rule S
+    if decides is None or decides.rule in ("E", "NI") or claim.verdict == rules.UNTESTABLE:
         return ""
     others = [p for p in claim.beside if p.name.startswith(f"{decides.name}, ")]
-    others = [p for p in others if p.outcome != decides.outcome and np.isfinite(p.low)]
+    others = [p for p in others if p.outcome not in (decides.outcome, "undecided")]
     told = (
         f"{p.name.removeprefix(decides.name)[2:]} {p.size()}".replace(" ", NO_BREAK) for p in others
     )
@@ -175,6 +189,11 @@ def _origin(home: Path, records: dict) -> str:
     of = {split: n or "all" for split, n in corpus.items() if type(n) is int}
     heard = f", {of.pop('references')} references a class" if "references" in of else ""
     sizes = ", ".join(f"{n} {split}" for split, n in of.items())
+    nets = (record["spec"].get("net", {}).get("width") for record in records.values())
+    width = "".join(
+        f", nets of {w:g} of the paper's width"
+        for w, _ in Counter(filter(None, nets)).most_common(1)
+    )
     costs = runs.read_costs(home)
     taken = {
         json.dumps([record["spec"], r], sort_keys=True): costs.get(f"{system}/{r}", {})
@@ -184,10 +203,10 @@ def _origin(home: Path, records: dict) -> str:
     settings = f"../../params/{home.parent.name.partition('-')[0]}/{home.name}.yaml"
     return (
         f"{_title(home.name)}. [All results](../README.md). Corpus: {corpus['name']}"
-        f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips{heard}; replicates: "
-        f"{many}; [settings]({settings}). Absolute values compare with the paper's only on the "
-        f"paper's corpus. These runs took {hours:.1f} hours of one core or device, without "
-        "teachers that no table shows; a row's core-minutes are those of its own run."
+        f"{f' of the recordings {bank}' if bank else ''}, {sizes} clips{heard}{width}; "
+        f"replicates: {many}; [settings]({settings}). Absolute values compare with the paper's "
+        f"only on the paper's corpus. These runs took {hours:.1f} hours of one core or device, "
+        "without teachers that no table shows; a row's core-minutes are those of its own run."
     )
 
 

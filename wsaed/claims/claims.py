@@ -68,7 +68,8 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
         if needed and not met:
             for name in row.get("only", spec["claims"]):
                 if name not in row.get("but", ()):
-                    reasons.setdefault(name, []).append(row["reason"].format(value))
+                    said = row["reason"].format(value)
+                    reasons.setdefault(name, []).append(f"{said} ({_asked(row)} asked)")
     gains, every = df.attrs.get("gains", {}), compared(paper)
     short = {s: gains[s] for s in every if s in gains and not gains[s] < spec["delta"]}
     short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
@@ -88,6 +89,14 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
             reasons.setdefault(name, []).append(f"a compared system lies on the floor: {lost}")
     asked = pd.DataFrame(rows, columns=["precondition", "measured", "needed", "met"])
     return asked, {name: "; ".join(why) for name, why in reasons.items()}
+
+
+def _asked(row: dict) -> str:
+    """What a precondition wants, in the form that its reason gives what was measured."""
+    form = re.search("{:[^}]*}", row["reason"])[0]
+    low, high = row.get("within", (0, np.inf))
+    more = "over" if "above_0" in row else "at least" if np.isinf(high) else ""
+    return f"{more} {form.format(low)}" if more else f"{form.format(low)} to {form.format(high)}"
 
 
 def floored(df, controls: list[str], columns: list[str], systems: list[str]) -> list[str]:

@@ -132,8 +132,8 @@ def decide(claims: list[Claim], failed: dict[str, str] | None = None) -> list[Cl
 
     ``failed`` maps a claim's name to the precondition that failed; such claims read "not testable
     here" and take no part in the correction. A verdict whose claim has parts at tuned thresholds
-    gets the note "at 0.5 only" where those parts alone do not give the same one, an open or
-    untestable one what they give.
+    gets the note "at 0.5 only" where those parts alone do not give the same one, and any that is
+    not untestable says what they give, which takes no part in the correction.
     """
     failed = failed or {}
     counted = {c.name: claim_p(c)[0] for c in claims if c.name not in failed and _countable(c)}
@@ -198,9 +198,9 @@ def _decided(claim: Claim, reason: str, p: float | None) -> Claim:
         outcome, note = "undecided", f"p = {p:.3f} {CORRECTED}"
     verdict, beside = UNTESTABLE if reason else VERDICTS[outcome], ""
     tuned = VERDICTS[_together(replace(claim, parts=claim.tuned or claim.parts))[0]]
-    if claim.tuned and tuned != verdict:
-        judged = verdict in (VERDICTS["holds"], VERDICTS["contradicted"])
-        beside = "at 0.5 only" if judged else f"{tuned} at tuned thresholds"
+    if claim.tuned and tuned != verdict and not reason:
+        judged = "at 0.5 only, " if verdict != VERDICTS["undecided"] else ""
+        beside = f"{judged}{tuned} at tuned thresholds"
     real = f"only the real corpus decides: {claim.only_real}" if claim.only_real else ""
     said = filter(None, (reason or note, beside, real))
     return replace(claim, verdict=verdict, note="; ".join(said))
