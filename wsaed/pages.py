@@ -48,12 +48,12 @@ def index(results: Path, every: dict[str, dict]) -> str:
     """One screen: the verdicts of the evidence, and where everything else stands."""
     rows, others, evidence = [], [], every.get("evidence", {})
     for paper, (df, found) in evidence.items():
-        link, why = f"evidence/{paper}.md", reasons(paper, df)
+        link, why = f"evidence/{paper}.md", claims.preconditions(paper, df)[1]
         rows.append((f"[{_title(paper)}]({link})", "", f"in {claims.PAPERS[paper]['units']}"))
         for c in found:
             at, said = f"{link}#{c.artefact.replace('_', '-')}", outcome(c)
             if c.verdict == rules.UNTESTABLE:
-                said = c.verdict, "; ".join(reason for reason in why if c.name in why[reason])
+                said = c.verdict, why[c.name]
             rows.append((f"[{c.name}]({at}) {c.text}", *said))
     for name, found in every.items():
         said = {p: told(results / name / p, *of) for p, of in found.items()}
