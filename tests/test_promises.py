@@ -13,6 +13,7 @@ from conftest import ROOT, refused, spec
 
 from wsaed import pages, parameters, report, runs
 from wsaed.claims import claims
+from wsaed.committed import write_records
 from wsaed.papers import PAPERS
 
 FULL = {
@@ -57,7 +58,7 @@ def test_training_again_gives_the_same_bytes(tmp_path, monkeypatch, device, pape
         monkeypatch.setenv("JOBS", jobs)
         monkeypatch.setenv("CACHE", str(tmp_path / jobs))
         files.append(tmp_path / jobs / "records.json")
-        runs.write_records(files[-1], runs.records(paper, [system], p))
+        write_records(files[-1], runs.records(paper, [system], p))
     first, again = (file.read_bytes() for file in files)
     assert first == again and b'"loss"' in first
 
@@ -68,7 +69,7 @@ def committed(cache, tmp_path, monkeypatch):
     home = tmp_path / "results" / "laptop" / "secost"
     (record,) = runs.train([(spec(), 0)])
     monkeypatch.setattr(pages, "ROOT", tmp_path)
-    runs.write_records(home / "records.json", {("base", 0): {"system": "base"} | record})
+    write_records(home / "records.json", {("base", 0): {"system": "base"} | record})
     return home
 
 

@@ -14,6 +14,7 @@ from matplotlib import font_manager
 
 from wsaed import plots, report, runs
 from wsaed.claims import rules
+from wsaed.committed import write_records
 
 CORPUS = {"name": "soundscapes", "bank": None}
 
@@ -75,7 +76,7 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     scores["control"] = {"f1_esp": [0.4, 0.6, 0.5]}
     scores["gl"]["steps"] = scores["pts"]["steps"] = [9] * 3
     known = {(s, r + 5): x | {"replicate": r + 5} for (s, r), x in records(scores).items()}
-    runs.write_records(home / "records.json", known)
+    write_records(home / "records.json", known)
     (home / "plateau.csv").write_text("system,steps,change\ngl,9,0.004\npts,8,0.001\n")
     df.attrs["evidence"] = str(home)
     names = {"gl": "GL", "pts@esp": "PTS, ESP", "control": "beside"}
@@ -88,7 +89,7 @@ def test_a_replicate_stands_beside_the_evidence_that_it_is_one_of(df, tmp_path):
     assert made["core-minutes a run"].tolist() == ["2.0"] * 3
     lone = {key: record for key, record in known.items() if key[1] == 5}
     for name, few in {"lone": lone, "itself": records(CASES["results"])}.items():  # no spread
-        runs.write_records(home.with_name(name) / "records.json", few)
+        write_records(home.with_name(name) / "records.json", few)
         df.attrs["evidence"] = str(home.with_name(name))
         assert "as expected" not in report.table(df, names, {"f1_esp": "F1"})
     empty = df.assign(f1_esp=np.nan)

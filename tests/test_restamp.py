@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, git, spec
 
 from wsaed import restamp, runs
+from wsaed.committed import read_records, write_records
 
 
 class Paper:
@@ -24,7 +25,7 @@ def results(cache, tmp_path, monkeypatch):
     monkeypatch.setattr(restamp, "ROOT", tmp_path)
     monkeypatch.delenv("BANK", raising=False)
     path = tmp_path / "results" / "evidence" / "secost" / "records.json"
-    runs.write_records(path, {("base", 0): {"system": "base"} | record})
+    write_records(path, {("base", 0): {"system": "base"} | record})
     monkeypatch.setattr(runs, "code_digest", lambda s: "refactored")
     return path
 
@@ -33,16 +34,16 @@ def add(path, record, **changes):
     """Another record beside the committed one, in its file or in another folder's."""
     record = record | changes
     mine = {(record["system"], record["replicate"]): record}
-    runs.write_records(path, runs.read_records(path) | mine)
+    write_records(path, read_records(path) | mine)
 
 
 def codes(path):
-    return [record["code"] for record in runs.read_records(path).values()]
+    return [record["code"] for record in read_records(path).values()]
 
 
 def test_equal_numbers_take_the_new_digest_and_nothing_else_changes(results, tmp_path, capsys):
     """Other replicates and the laptop's are renewed with it; what still older code made is not."""
-    before = runs.read_records(results)
+    before = read_records(results)
     add(results, before["base", 0], replicate=1, scores={"map_noisy": 0.25})
     add(results, before["base", 0], replicate=2, code="older")
     names = ("laptop", "evidence-x")
@@ -53,12 +54,12 @@ def test_equal_numbers_take_the_new_digest_and_nothing_else_changes(results, tmp
     assert capsys.readouterr().out == "secost.method:train, base: equal\n"
     assert codes(results) == [*codes(laptop) * 2, "older"] and codes(laptop) == ["refactored"]
     assert codes(bank) == [before["base", 0]["code"]], "a bank's records need its sounds"
-    assert runs.read_records(results)["base", 0] | {"code": ""} == before["base", 0] | {"code": ""}
+    assert read_records(results)["base", 0] | {"code": ""} == before["base", 0] | {"code": ""}
 
 
 def test_a_digest_of_which_one_run_differs_is_renewed_for_none(results, monkeypatch, capsys):
     """Of two systems that the same older code made, the laptop's runs of one are not equal."""
-    before = runs.read_records(results)
+    before = read_records(results)
     systems = {"base": spec(), "other": spec(draw=1)}
     monkeypatch.setattr(Paper, "systems", staticmethod(lambda p: systems))
     monkeypatch.setattr(Paper, "artefacts", staticmethod(lambda profile: {"table_1": [*systems]}))
@@ -125,6 +126,6 @@ def test_a_machine_that_rounds_otherwise_asks_the_older_code(
     monkeypatch.setattr(runs, "train", today)
     restamp.main([])
     assert capsys.readouterr().out == f"secost.method:train, base: {told}\n"
-    (kept,) = runs.read_records(results).values()
+    (kept,) = read_records(results).values()
     assert kept["scores"] == stored["records"][0]["scores"]
     assert (kept["code"] == "refactored") == (told == "equal")

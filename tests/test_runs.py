@@ -16,6 +16,7 @@ from conftest import NET, ROOT, put, refused, spec
 from recorded import make_bank
 
 from wsaed import parameters, pool, runs
+from wsaed.committed import RECORDS, read_records, write_records
 from wsaed.secost import method
 
 
@@ -228,7 +229,7 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setattr(parameters, "chosen", chosen)
     monkeypatch.setattr(parameters, "file", lambda paper, profile: ROOT / "params" / profile)
     lab.run = lambda *options: runs.main([*options, "--results", str(tmp_path)])
-    lab.kept = lambda paper: list(runs.read_records(tmp_path / paper / runs.RECORDS))
+    lab.kept = lambda paper: list(read_records(tmp_path / paper / RECORDS))
     return lab
 
 
@@ -251,7 +252,7 @@ def test_committed_records_come_first_then_the_cache_then_training(lab):
     lab.finished.clear()
     lab.run("--anew", "--replicates", "1")
     assert lab.trained[12:] == [[0]] and lab.kept("one") == BOTH, "others were deleted"
-    (lab.home / "one" / runs.RECORDS).write_text("<<<<<<< HEAD")
+    (lab.home / "one" / RECORDS).write_text("<<<<<<< HEAD")
     with refused("records.json is no JSON: take it from git"):
         lab.run()
 
@@ -264,10 +265,10 @@ def test_fewer_replicates_keep_the_others_while_their_specs_are_today_s(lab, mon
     del lab.systems["two"]["b"]
     lab.run("two/table_1", "--replicates", "3")
     assert lab.kept("two") == [("a", 0), ("a", 1), ("a", 2)], "a dropped system stayed"
-    path = lab.home / "one" / runs.RECORDS
-    assert runs.stale(runs.read_records(path)) == []
+    path = lab.home / "one" / RECORDS
+    assert runs.stale(read_records(path)) == []
     monkeypatch.setattr(runs, "code_digest", lambda s: "changed")
-    assert runs.stale(runs.read_records(path)) == ["a", "b"]
+    assert runs.stale(read_records(path)) == ["a", "b"]
 
 
 def test_a_failed_run_of_one_paper_leaves_the_others_theirs(lab):
@@ -359,8 +360,8 @@ def test_the_costs_beside_the_records_are_of_these_records(tmp_path):
     path = tmp_path / "secost" / "records.json"
     row = dict(system="base", code="", data="", versions={}, scores={}, spec={})
     records = {("base", r): row | {"replicate": r, "cost": {"seconds": 1.0 + r}} for r in (0, 1)}
-    runs.write_records(path, records)
+    write_records(path, records)
     del records["base", 1], records["base", 0]["cost"]
-    runs.write_records(path, records | {("base", 2): row | {"replicate": 2, "cost": {}}})
+    write_records(path, records | {("base", 2): row | {"replicate": 2, "cost": {}}})
     costs = json.loads(path.with_name("cost.json").read_text())
     assert costs == {"base/0": {"seconds": 1.0}, "base/2": {}}

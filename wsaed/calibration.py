@@ -22,6 +22,7 @@ import pandas as pd
 
 from wsaed import parameters, runs
 from wsaed.claims.claims import compared
+from wsaed.committed import writing
 from wsaed.files import ROOT, one_line, table, write_whole
 from wsaed.papers import PAPERS
 
@@ -83,7 +84,7 @@ def told(system: str, spec: dict, records: list[dict], note: str, columns) -> di
 def add(name: str, rows: pd.DataFrame, once: str = "") -> None:
     """Write rows below those of results/<name>; they replace what has the same in column once."""
     path = ROOT / "results" / name
-    with runs.writing():
+    with writing():
         rows = pd.concat([pd.read_csv(path), rows]) if path.exists() else rows
         rows = rows.drop_duplicates(once, keep="last") if once else rows
         write_whole(path, rows.to_csv(index=False))

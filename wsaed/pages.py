@@ -16,6 +16,7 @@ import pandas as pd
 
 from wsaed import render, report, runs
 from wsaed.claims import claims, picture, rules
+from wsaed.committed import RECORDS, read_costs, read_records
 from wsaed.files import ROOT, one_line, shown, write_whole
 from wsaed.papers import PAPERS
 
@@ -25,7 +26,7 @@ NO_BREAK = "\u00a0"  # a space that does not break an interval in two
 def judged(results: Path) -> dict[str, dict]:
     """Folder of results -> paper -> (its frame, its judged claims)."""
     every = {}
-    for home in sorted({path.parents[1] for path in results.glob(f"*/*/{runs.RECORDS}")}):
+    for home in sorted({path.parents[1] for path in results.glob(f"*/*/{RECORDS}")}):
         frames = {paper: report.recorded(home, paper) for paper in PAPERS}
         frames = {paper: df for paper, df in frames.items() if len(df)}
         found = claims.judged(frames)
@@ -91,7 +92,7 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     df, known: what decides them, these results or the evidence of which they are a replicate.
     """
     paper, profile = home.name, home.parent.name.partition("-")[0]
-    records, why = runs.read_records(home / runs.RECORDS), reasons(paper, df)
+    records, why = read_records(home / RECORDS), reasons(paper, df)
     title = f"# {_title(paper).partition(':')[0]}: {report.escaped(home.parent.name)}\n"
     origin, many = _origin(home, records), len({r for _, r in records})
     if profile == "evidence" and "gains" not in df.attrs:
@@ -194,7 +195,7 @@ def _origin(home: Path, records: dict) -> str:
         f", nets of {w:g} of the paper's width"
         for w, _ in Counter(filter(None, nets)).most_common(1)
     )
-    costs = runs.read_costs(home)
+    costs = read_costs(home)
     taken = {
         json.dumps([record["spec"], r], sort_keys=True): costs.get(f"{system}/{r}", {})
         for (system, r), record in records.items()
@@ -217,7 +218,7 @@ def gaps(results: Path) -> list[str]:
         links = re.findall(
             r"\]\((?!\.\.)([^)#\s:]+)", page.read_text("utf-8") if page.exists() else ""
         )
-        files = [page.with_suffix("") / runs.RECORDS] * (page.parent != results)
+        files = [page.with_suffix("") / RECORDS] * (page.parent != results)
         for file in (*files, *(page.parent / link for link in links)):
             if not file.exists():
                 what = f"{shown(file)} is gone, which {shown(page)} needs"
@@ -232,8 +233,8 @@ def check(results: Path) -> list[str]:
     pages that would be written otherwise.
     """
     lines = gaps(results)
-    for path in sorted(results.glob(f"*/*/{runs.RECORDS}")):
-        where, records = shown(path.parent), runs.read_records(path)
+    for path in sorted(results.glob(f"*/*/{RECORDS}")):
+        where, records = shown(path.parent), read_records(path)
         lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
         for arrays in sorted(path.parent.glob("*.npz")):
             made = {runs.key(row["spec"], 0) for row in records.values()}

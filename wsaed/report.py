@@ -20,6 +20,7 @@ from scipy import stats
 from wsaed import corpora, parameters, runs
 from wsaed.claims import claims as judging
 from wsaed.claims import rules, statistics
+from wsaed.committed import RECORDS, read_costs, read_records
 from wsaed.corpora.bank import rotates
 from wsaed.corpora.sounds import CLASSES
 from wsaed.files import ROOT, check_variables, folder_of, shown, whole, write_whole
@@ -51,7 +52,7 @@ def results(p: dict) -> pd.DataFrame:
     """
     names = PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]
     if os.environ.get("COMMITTED"):
-        known = runs.read_records(p["home"] / runs.RECORDS)
+        known = read_records(p["home"] / RECORDS)
         found = {k: known[k] for k in known if k[0] in names and k[1] < p["replicates"]}
         if lost := sorted({*names} - {system for system, _ in found}):
             raise ValueError(f"{shown(p['home'])} has no record of {lost[0]}: make evidence")
@@ -66,7 +67,7 @@ def results(p: dict) -> pd.DataFrame:
 
 def recorded(home: Path, paper: str) -> pd.DataFrame:
     """The records in a folder of results as `results` gives them; empty where there are none."""
-    return frame(runs.read_records(home / paper / runs.RECORDS), home / paper)
+    return frame(read_records(home / paper / RECORDS), home / paper)
 
 
 def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
@@ -89,7 +90,7 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
         }
         known = known["change"].where(known["steps"] == known.index.map(trained))
         df.attrs["gains"] = {s: float(known.get(s, np.nan)) for s in sorted(trained)}
-    if home and (taken := runs.read_costs(home)):
+    if home and (taken := read_costs(home)):
         minutes = pd.Series(taken).str["seconds"] / 60
         df.attrs["minutes"] = minutes.groupby(lambda key: key.rpartition("/")[0]).mean().to_dict()
     return df

@@ -18,6 +18,7 @@ import sys
 import tempfile
 
 from wsaed import parameters, runs
+from wsaed.committed import RECORDS, read_records, write_records
 from wsaed.files import ROOT, folder_of, one_line
 from wsaed.papers import PAPERS
 
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     for paper, module in PAPERS.items():
         p = parameters.chosen(paper, "laptop", replicates=1)
         wanted = runs.wished(paper, set().union(*module.artefacts("laptop").values()), p)
-        committed = runs.read_records(evidence / paper / runs.RECORDS)
+        committed = read_records(evidence / paper / RECORDS)
         mine = [record for k, record in committed.items() if wanted.get(k) == record["spec"]]
         known += [record for record in mine if not runs.current(record)]
     pairs = [(record["spec"], record["replicate"]) for record in known]
@@ -69,12 +70,12 @@ def main(arguments: list[str] | None = None) -> None:
         made[equal].add((record["code"], record["data"], new[i]["code"]))
         print(f"{record['spec']['method']}, {record['system']}:", "equal" if equal else "differs")
     for path in [*evidence.glob("*/records.json"), *laptop.glob("*/records.json")]:
-        records = runs.read_records(path)
+        records = read_records(path)
         for record in records.values():
             code, data = runs.digests(record["spec"])
             if (record["code"], record["data"], code) in made[True] - made[False]:
                 record["code"], record["data"] = code, data
-        runs.write_records(path, records)
+        write_records(path, records)
 
 
 if __name__ == "__main__":
