@@ -34,7 +34,7 @@ def trained(monkeypatch, tmp_path):
         found = []
         for spec, seed in wanted:
             many = spec["budget"]["epochs"]
-            curve = [0.1, 0.0003 * many + 0.001 * (seed - 1000), 0.0]
+            curve = [0.1, 0.0003 * many + 0.001 * (seed % 1000), 0.0]
             scores = {"curves": {"validation": curve}, "best_epoch": 2, "steps": 10 * many}
             scores |= dict.fromkeys(calibration.PAPERS["secost"].CALIBRATED, 0.25)
             found.append({"scores": scores, "cost": {"seconds": 30}})
@@ -67,13 +67,39 @@ def test_every_try_is_logged_and_proposals_show_no_score_on_test_clips(trained, 
 def test_who_gains_from_half_as_many_steps_again_is_not_trained_out(trained, tmp_path):
     # 0.0099 from half as many epochs again, 0.0102 of 68
     calibration.main(["secost", "--plateau", "--set", "epochs=66"])
-    found = pd.read_csv(tmp_path / "results/evidence/secost/plateau.csv").set_index("system")
+    path = tmp_path / "results/evidence/secost/plateau.csv"
+    found = pd.read_csv(path).set_index("system")
     assert {"base", "variable_4", "fixed_2"} <= set(found.index) and "ensemble" not in found.index
-    assert found.loc["base"].tolist() == [660, 0.0203, 0.0302, 0.0099, 2, True]
-    calibration.main(["secost", "base", "--plateau", "--set", "epochs=68"])
-    again = pd.read_csv(tmp_path / "results/evidence/secost/plateau.csv").set_index("system")
+    rows = found.loc["base"].to_numpy().tolist()  # of the results' replicates, from 0 on
+    assert rows == [[0, 660, 0.0198, 0.0297, 0.0099, True], [1, 660, 0.0208, 0.0307, 0.0099, True]]
+    calibration.main(["secost", "base", "--plateau", "--set", "epochs=68", "--seeds", "1"])
+    again = pd.read_csv(path).set_index("system")
+    assert again.loc[["base"], "replicate"].tolist() == [0]  # of other steps than today's: dropped
     assert not again.loc["base", "met"] and again.drop("base").equals(found.drop("base"))
     taught = [spec for spec, _ in trained if spec.get("teachers")]
     own = {spec["budget"]["epochs"] for spec in taught}
     kept = {teacher["budget"]["epochs"] for spec in taught for teacher in spec["teachers"]}
     assert own == {66, 99} and kept and not own & kept  # a teacher keeps its budget
+
+
+def test_a_committed_run_is_not_trained_again_and_the_mean_change_decides(
+    trained, tmp_path, monkeypatch
+):
+    every = calibration.PAPERS["secost"].systems(
+        calibration.parameters.chosen("secost", "evidence")
+    )
+    (own,) = runs.train([(every["base"], 0)], "")
+    record = {"spec": every["base"], "scores": own["scores"] | {"steps": 7}, "code": "today"}
+    monkeypatch.setattr(calibration, "read_records", lambda path: {("base", 0): record})
+    monkeypatch.setattr(runs, "current", lambda record: record["code"] == "today")
+    trained.clear()
+    calibration.main(["secost", "base", "--plateau", "--seeds", "1"])
+    longer = calibration.longer(every["base"])
+    assert trained == [(longer, 0)]
+    record["code"] = "older"
+    calibration.main(["secost", "base", "--plateau", "--seeds", "1"])
+    assert trained[1:] == [(longer, 0), (every["base"], 0)]
+    rows = pd.DataFrame({"system": "s", "replicate": [0, 1], "steps": 9, "change": [0.018, 0.001]})
+    assert (
+        calibration.met(rows, 0.01)["met"].all() and not calibration.met(rows[:1], 0.01)["met"][0]
+    )

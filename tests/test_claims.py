@@ -173,6 +173,10 @@ def test_systems_that_are_not_trained_out_or_nobody_measured_leave_no_verdict():
     asked, reasons = claims.preconditions("secost", df)
     assert "S2" not in reasons and asked.iloc[-1].met == "yes"
     assert claims.compared("secost", "S2", "S7")[:3] == ["fixed_2", "base", "alone_1"]
+    df["steps"] = 9
+    asked, reasons = claims.preconditions("secost", df)  # partly measured: no reason, no "yes"
+    assert "S7" not in reasons and asked.iloc[-1].tolist()[1:] == [0, "0", ""]
+    assert "alone_1" in claims.unmeasured("secost", df)
     assert claims.compared("mixed_tsd", "T2") == ["ss", "ws", "b_f_3"]
 
 
@@ -205,7 +209,7 @@ def test_a_verdict_that_tuned_thresholds_do_not_bear_out_is_at_half_only(paper, 
     found = judged(paper, frame(world(paper, name, tuned=link)), name)
     note = "at 0.5 only, opposite at tuned thresholds"
     assert (found.verdict, found.note) == ("reproduced", note)
-    said, effect = pages.outcome(found)
+    effect, said = pages.outcome(found)
     assert said.startswith("reproduced †") and "tuned" in effect
     assert any(part.name.endswith(", event_f1_tuned") for part in found.tuned)
 
@@ -217,6 +221,7 @@ def test_other_scores_are_told_where_they_decide_otherwise():
     ]
     claim = rules.Claim("S1", "", "", parts[:1], beside=parts[1:], verdict="reproduced")
     assert re.findall("[xy]", pages.besides(claim)) == ["x"]
+    assert pages.besides(claim, lost=["x"]) == ""  # by x one of the two lies on the floor
     assert pages.besides(replace(claim, verdict=rules.UNTESTABLE)) == ""
 
 
@@ -568,13 +573,14 @@ def test_what_is_told_decides_nothing_and_what_was_not_trained_is_not_asked():
     assert asked("mixed_tsd", frame(given("ss@event_f1=0.5 b_source@event_f1=0.3")))[0] == "11"
     found = claims.preconditions("mixed_tsd", frame(MET["mixed_tsd"]))[0]
     *told, more_steps = found["measured"].tolist()
-    assert told == pytest.approx([0.2, 0.15, 0.5, 0.6, 0.9, 0.3, 0.1], abs=0.02)
+    assert told == pytest.approx([0.2, 0.15, 0.5, 0.6, 0.6, 0.9, 0.3, 0.1], abs=0.02)
     assert more_steps == "not measured"
-    needed = ["0.05 to 1", "0.05 to 1", "0.25 to 1", "0.4 to 0.75", "0.6 to 1", "", "", ""]
+    needed = ["0.05 to 1", "0.05 to 1", "0.25 to 1", *["0.4 to 0.75"] * 2, "0.6 to 1", "", "", ""]
     assert found["needed"].tolist() == needed
-    failed = asked("mixed_tsd", frame(dict.fromkeys(MET["mixed_tsd"], -1.0)))[1]
+    low = dict.fromkeys(MET["mixed_tsd"], -1.0) | given("clip_label@event_f1=-2")
+    failed = asked("mixed_tsd", frame(low))[1]
     many = {name: 1 + failed[name].count(";") for name in ("T3", "T1", "T11", "T7")}
-    assert many == {"T3": 5, "T1": 3, "T11": 3, "T7": 1}
+    assert many == {"T3": 5, "T1": 4, "T11": 3, "T7": 1}
 
 
 def test_an_oracles_gap_needs_its_interval_where_there_is_one():
@@ -589,10 +595,18 @@ def test_a_system_that_beats_no_control_at_0_5_or_tuned_leaves_no_verdict():
     levels = "all_silent@event_f1=0 all_silent@event_f1_tuned=0 clip_label@event_f1_tuned=0.1"
     levels += " a_f_3@event_f1=0.05 a_f_3@event_f1_tuned=0.3 a_f_1@event_f1=0.5"
     levels = MET["mixed_tsd"] | given(levels)
-    assert asked("mixed_tsd", frame(levels)) == ("111111", {})
+    assert asked("mixed_tsd", frame(levels)) == ("1111111", {})
     said = dict.fromkeys(("T1", "T6", "T10"), "a compared system lies on the floor: a_f_3")
     low = frame(levels | given("a_f_3@event_f1_tuned=0.05"))
-    assert asked("mixed_tsd", low) == ("111110", said)
+    assert asked("mixed_tsd", low) == ("1111110", said)
+    known = world("mixed_tsd", "T1") | given(
+        "all_silent@event_f1_paper=0.5 clip_label@event_f1_paper=0.1"
+    )
+    for level, words in ((0.6, []), (0.4, ["event F1 by the paper's convention"])):
+        scores = given(" ".join(f"{s}@event_f1_paper={level}" for s in ("a_f_3", "b_f_3", "ws")))
+        df = frame(known | scores)
+        claim = judged("mixed_tsd", df, "T1")
+        assert claims.scores_on_floor("mixed_tsd", df, claim) == words
 
 
 # Pictures

@@ -1,4 +1,4 @@
-"""Calibration on corpus seeds that no result uses: tries, each logged, and who is trained out.
+"""Calibration: tries on corpus seeds that no result uses, each logged, and who is trained out.
 
     python -m wsaed.calibration secost base --set learning_rate=0.001 epochs=30
     python -m wsaed.calibration joint_at_aed --plateau
@@ -6,12 +6,12 @@
 The first trains systems with settings laid over theirs, and adds a line a system to
 results/calibration/<paper>.csv, whatever came out: how long, its best epoch, the score on
 validation that chose it. Only of baselines are there scores on test clips: of a proposal one may
-see whether it has finished learning, never whether it beats its rival. The second trains every
-system that a claim compares once with its own budget and once with half as much again (what it
-learns from keeps its budget) and writes results/evidence/<paper>/plateau.csv, by a paper's score
-VALIDATED of the epoch kept: of clips' event F1 at thresholds tuned on the same validation clips,
-since at 0.5 it scatters from epoch to epoch. What is chosen is frozen in params/ and the papers'
-tables.
+see whether it has finished learning, never whether it beats its rival. What is chosen is frozen in
+params/ and the papers' tables. The second holds each system that a claim compares against one of
+half as much budget again (what it learns from keeps its own), in the evidence's own replicates
+from 0 on, and adds lines to results/evidence/<paper>/plateau.csv: by a paper's score VALIDATED of
+the epoch kept, of clips' event F1 at thresholds tuned on the same validation clips, since at 0.5
+it scatters from epoch to epoch.
 """
 
 import argparse
@@ -22,11 +22,11 @@ import pandas as pd
 
 from wsaed import parameters, runs
 from wsaed.claims.claims import compared
-from wsaed.committed import writing
+from wsaed.committed import RECORDS, read_records, writing
 from wsaed.files import ROOT, one_line, table, write_whole
 from wsaed.papers import PAPERS
 
-FIRST_SEED = 1000  # results use replicates 0, 1, 2, ...: never these
+FIRST_SEED = 1000  # of tries; results use replicates 0, 1, 2, ...: never these
 BUDGET = ("epochs", "steps", "generation", "batch_size", "learning_rate", "schedule", "warm_up")
 LONGER = 1.5
 
@@ -56,13 +56,15 @@ def longer(spec: dict) -> dict:
     return changed(spec, {key: round(LONGER * spec["budget"][key])})
 
 
+def validated(record: dict) -> dict:
+    """A run's scores, with its number of epochs and the score on validation that chose one."""
+    scores, curve = record["scores"], record["scores"]["curves"]["validation"]
+    return scores | {"epochs": len(curve), "validation": curve[scores["best_epoch"] - 1]}
+
+
 def measured(records: list[dict], *columns: str) -> dict[str, float]:
     """The means over runs: what they took, the score that chose the epoch kept, more columns."""
-    rows = []
-    for record in records:
-        scores, curve = record["scores"], record["scores"]["curves"]["validation"]
-        rows.append(scores | {"seconds": record["cost"]["seconds"], "epochs": len(curve)})
-        rows[-1]["validation"] = curve[scores["best_epoch"] - 1]
+    rows = [validated(record) | {"seconds": record["cost"]["seconds"]} for record in records]
     kept = ("steps", "seconds", "best_epoch", "epochs", "validation", *columns)
     means = {name: round(float(np.mean([row[name] for row in rows])), 4) for name in kept}
     return means | {name: round(means[name]) for name in ("steps", "seconds")}
@@ -81,29 +83,42 @@ def told(system: str, spec: dict, records: list[dict], note: str, columns) -> di
     } | measured(records, *columns)
 
 
-def add(name: str, rows: pd.DataFrame, once: str = "") -> None:
-    """Write rows below those of results/<name>; they replace what has the same in column once."""
+def add(name: str, rows: pd.DataFrame, settled=lambda rows: rows) -> pd.DataFrame:
+    """Write rows below those of results/<name>, ``settled`` together; give all of them."""
     path = ROOT / "results" / name
     with writing():
-        rows = pd.concat([pd.read_csv(path), rows]) if path.exists() else rows
-        rows = rows.drop_duplicates(once, keep="last") if once else rows
+        rows = settled(pd.concat([pd.read_csv(path), rows]) if path.exists() else rows)
         write_whole(path, rows.to_csv(index=False))
+    return rows
 
 
-def plateau(paper: str, systems: list[str], specs: dict, seeds: range) -> pd.DataFrame:
-    """A row a system: steps, score, score at 1.5 times, change, whether that is below delta."""
-    delta, rows = table("claims/claims.yaml")[paper]["delta"], []
-    score = PAPERS[paper].VALIDATED
-    wanted = [(spec, r) for s in systems for spec in (specs[s], longer(specs[s])) for r in seeds]
+def plateau(paper: str, systems: list[str], specs: dict, replicates: range) -> pd.DataFrame:
+    """A row a system and replicate: steps, score, score at 1.5 times, and the change.
+
+    A run that is among the evidence's committed records is not trained again.
+    """
+    score, pairs = PAPERS[paper].VALIDATED, [(s, r) for s in systems for r in replicates]
+    known = read_records(ROOT / "results" / "evidence" / paper / RECORDS)
+    known = {(s, r): known.get((s, r)) for s, r in pairs}
+    known = {k: v for k, v in known.items() if v and v["spec"] == specs[k[0]] and runs.current(v)}
+    wanted = [(longer(specs[s]), r) for s, r in pairs]
+    wanted += [(specs[s], r) for s, r in pairs if (s, r) not in known]
     records = runs.train(wanted, f"{paper}: trained out?")
-    for i, system in enumerate(systems):
-        both = np.array_split(records[2 * i * len(seeds) : 2 * (i + 1) * len(seeds)], 2)
-        now, more = (measured(runs, score) for runs in both)
-        change = round(more[score] - now[score], 4)
-        scores = now[score], more[score], change
-        rows.append([system, now["steps"], *scores, len(seeds), change < delta])
-    heads = ["system", "steps", "score", "score at 1.5 times", "change", "seeds", "met"]
+    known |= zip([pair for pair in pairs if pair not in known], records[len(pairs) :], strict=True)
+    rows = []
+    for pair, more in zip(pairs, records, strict=False):
+        now, more = validated(known[pair]), validated(more)
+        scores = [round(x, 4) for x in (now[score], more[score], more[score] - now[score])]
+        rows.append([*pair, now["steps"], *scores])
+    heads = ["system", "replicate", "steps", "score", "score at 1.5 times", "change"]
     return pd.DataFrame(rows, columns=heads)
+
+
+def met(rows: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """Of each system's replicate the last row, if of its last steps; met: mean change < delta."""
+    rows = rows.drop_duplicates(["system", "replicate"], keep="last")
+    rows = rows[rows["steps"] == rows.groupby("system")["steps"].transform("last")]
+    return rows.assign(met=rows.groupby("system")["change"].transform("mean") < delta)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -113,7 +128,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("systems", nargs="*", help="default: those that a claim compares")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", dest="settings")
     parser.add_argument("--plateau", action="store_true", help="who is trained out?")
-    parser.add_argument("--seeds", type=int, default=2, help="how many, from 1000 on")
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="how many: from 1000 on, of --plateau from 0 on"
+    )
     parser.add_argument("--profile", default="evidence")
     parser.add_argument("--note", default="", help="what else is different in this try")
     options = parser.parse_args(arguments)
@@ -128,9 +145,10 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := set(systems) - trained.keys():
         parser.error(f"{min(unknown)} is not trained; there are {', '.join(trained)}")
     if options.plateau:
-        made = plateau(options.paper, systems, trained, seeds)
-        add(f"evidence/{options.paper}/plateau.csv", made, "system")
-        print(made.to_string(index=False))
+        made = plateau(options.paper, systems, trained, range(options.seeds))
+        delta = table("claims/claims.yaml")[options.paper]["delta"]
+        made = add(f"evidence/{options.paper}/plateau.csv", made, lambda rows: met(rows, delta))
+        print(made[made["system"].isin(systems)].to_string(index=False))
         return
     for system in systems:
         records = runs.train([(trained[system], seed) for seed in seeds], f"calibration, {system}")

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,13 @@ from wsaed import render, report, runs
 from wsaed.claims import claims, picture, rules
 from wsaed.committed import RECORDS, read_costs, read_records
 from wsaed.files import ROOT, one_line, shown, write_whole
-from wsaed.papers import PAPERS
+from wsaed.papers import PAPERS, artefacts
 
+MARKS = {
+    "†": "at the threshold of 0.5 only; what tuned ones give stands behind it",
+    "§": "not through the correction over all claims",
+    "‡": "only the paper's own corpus can settle it",
+}
 NO_BREAK = "\u00a0"  # a space that does not break an interval in two
 
 
@@ -50,24 +56,24 @@ def index(results: Path, every: dict[str, dict]) -> str:
     rows, others, evidence = [], [], every.get("evidence", {})
     for paper, (df, found) in evidence.items():
         link, why = f"evidence/{paper}.md", claims.preconditions(paper, df)[1]
-        rows.append((f"[{_title(paper)}]({link})", "", f"in {claims.PAPERS[paper]['units']}"))
+        rows.append((f"[{_title(paper)}]({link})", f"in {claims.PAPERS[paper]['units']}", ""))
         for c in found:
-            at, said = f"{link}#{c.artefact.replace('_', '-')}", outcome(c)
+            at, (effect, verdict) = f"{link}#{c.artefact.replace('_', '-')}", outcome(c)
             if c.verdict == rules.UNTESTABLE:
-                said = c.verdict, why[c.name]
-            rows.append((f"[{c.name}]({at}) {c.text}", *said))
+                effect, verdict = "", f"{c.verdict}: {why[c.name]}"
+            rows.append((f"[{c.name}]({at}) {c.text}", effect, verdict))
     for name, found in every.items():
         said = {p: told(results / name / p, *of) for p, of in found.items()}
         cells = (f"[{said[p]}]({name}/{p}.md)" if p in said else "" for p in PAPERS)
         others += [(name, *cells)] * (not name.startswith("smoke"))
     untold = (
-        _title(p).partition(":")[0] for p, (df, _) in evidence.items() if "gains" not in df.attrs
+        _title(p).partition(":")[0] for p, (df, _) in evidence.items() if claims.unmeasured(p, df)
     )
     steps = ""
     if named := ", ".join(untold):
         what = "half as many training steps again would change a verdict has not been measured"
         steps = f"\nWhether {what} ({named})."
-    verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "verdict", "effect, or why"]))
+    verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "effect", "verdict, or why"]))
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
     text = Path(__file__).with_name("results.md").read_text(encoding="utf-8")
@@ -95,15 +101,16 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     records, why = read_records(home / RECORDS), reasons(paper, df)
     title = f"# {_title(paper).partition(':')[0]}: {report.escaped(home.parent.name)}\n"
     origin, many = _origin(home, records), len({r for _, r in records})
-    if profile == "evidence" and "gains" not in df.attrs:
-        origin += " Whether half as many steps again would lift its systems has not been measured."
+    if profile == "evidence" and (left := claims.unmeasured(paper, df)):
+        which = f"{len(left)} of its systems" if "gains" in df.attrs else "its systems"
+        origin += f" Whether half as many steps again would lift {which} has not been measured."
     parts = [title, PAPERS[paper].PUBLISHED["about"] + "\n", origin + "\n"]
     if old := runs.stale(records):
         parts.append(f"**Stale: older code made {len(old)} systems; make them again.**\n")
     if why:
         parts.append("What keeps claims from being tested here:\n")
         parts += [f"- {reason}: {', '.join(names)}" for reason, names in why.items()] + [""]
-    made = PAPERS[paper].artefacts(profile)
+    made = artefacts(paper, home.parent.name)
     for artefact in sorted(made, key=lambda name: (name[0] != "t", name)):  # tables first
         parts.append(f"## {artefact.replace('_', ' ').capitalize()}\n")
         if not (home / f"{artefact}.ipynb").exists():
@@ -123,26 +130,28 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
             if few and int(few[1]) < many:
                 parts.append(f"Made with {few[1]} of {many} replicates.\n")
         pairs = [pair for pair in zip(known, mine, strict=True) if pair[0].artefact == artefact]
-        rows = [(f"{c.name} {c.text}", *named(c), outcome(now, c)[1]) for c, now in pairs]
-        table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "this run"])
+        rows = [(f"{c.name} {c.text}", outcome(now, c)[0], *named(c)) for c, now in pairs]
+        table = pd.DataFrame(rows, columns=["claim", "this run", "effect", "verdict"])
         table = table.drop(columns="this run") if known is mine else table
         parts += [report.markdown(table) + "\n"] * bool(rows)
-        if said := list(filter(None, (besides(c) for c, _ in pairs))):
+        others = (besides(c, claims.scores_on_floor(paper, df, c)) for c, _ in pairs)
+        if said := list(filter(None, others)):
             parts.append("Other scores say otherwise: " + "; ".join(said) + ".\n")
-    return "\n".join(parts)
+    marks = [f"{mark} {what}" for mark, what in MARKS.items() if any(mark in x for x in parts)]
+    return "\n".join(parts + [f"In the claims: {'; '.join(marks)}.\n"] * bool(marks))
 
 
 def reasons(paper: str, df: pd.DataFrame) -> dict[str, list[str]]:
-    """{why claims can't be tested: their names}; what is not trained out is one reason."""
+    """{why claims can't be tested: their names}."""
     found = {}
     for name, every in claims.preconditions(paper, df)[1].items():
         for reason in every.split("; "):
-            found.setdefault(reason.partition(":")[0], []).append(name)
+            found.setdefault(reason, []).append(name)
     return found
 
 
 def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, str]:
-    """(a claim's answer, with its marks; the effect that decides it, or decides ``like``).
+    """(the effect that decides a claim, or decides ``like``; the claim's answer, with its marks).
 
     Where a verdict is of the threshold of 0.5 alone, what tuned ones give stands behind it.
     """
@@ -155,28 +164,32 @@ def outcome(claim: rules.Claim, like: rules.Claim | None = None) -> tuple[str, s
         for p, tuned in links
         if p.name == decides and np.isfinite(p.estimate)
     ]
-    return f"{report.answer(claim)} {marks}".strip(), "".join(sizes).replace(" ", NO_BREAK)
+    return "".join(sizes).replace(" ", NO_BREAK), f"{report.answer(claim)} {marks}".strip()
 
 
 def named(claim: rules.Claim) -> tuple[str, str]:
     """An `outcome` that says which of several comparisons decides, by its systems and columns."""
-    said, effect = outcome(claim)
+    effect, said = outcome(claim)
     several = len(claim.parts) > 1 and effect
-    return said, f"{effect} ({rules.decisive(claim).name})" if several else effect
+    return f"{effect} ({rules.decisive(claim).name})" if several else effect, said
 
 
-def besides(claim: rules.Claim) -> str:
-    """ "S1, mAUC: +0.006 [...]": the same comparison by other scores that decide it otherwise."""
+def besides(claim: rules.Claim, lost: Collection[str] = ()) -> str:
+    """ "S1, mAUC: +0.006 [...]": the same comparison by other scores that decide it otherwise.
+
+    ``lost``: scores that are left out.
+    """
     decides = rules.decisive(claim) if claim.parts else None
     # what stands beside is all by rule S
     if decides is None or decides.rule in ("E", "NI") or claim.verdict == rules.UNTESTABLE:
         return ""
     others = [p for p in claim.beside if p.name.startswith(f"{decides.name}, ")]
     others = [p for p in others if p.outcome not in (decides.outcome, "undecided")]
-    told = (
-        f"{p.name.removeprefix(decides.name)[2:]} {p.size()}".replace(" ", NO_BREAK) for p in others
-    )
-    return f"{claim.name}: {', '.join(told)}" if others else ""
+    sizes = {p.name.removeprefix(decides.name)[2:]: p.size() for p in others}
+    told = [
+        f"{name} {size}".replace(" ", NO_BREAK) for name, size in sizes.items() if name not in lost
+    ]
+    return f"{claim.name}: {', '.join(told)}" if told else ""
 
 
 def _title(paper: str) -> str:
@@ -219,7 +232,7 @@ def gaps(results: Path) -> list[str]:
             r"\]\((?!\.\.)([^)#\s:]+)", page.read_text("utf-8") if page.exists() else ""
         )
         files = [page.with_suffix("") / RECORDS] * (page.parent != results)
-        for file in (*files, *(page.parent / link for link in links)):
+        for file in dict.fromkeys((*files, *(page.parent / link for link in links))):
             if not file.exists():
                 what = f"{shown(file)} is gone, which {shown(page)} needs"
                 lines.append(f"{what}: take it from git, or make tables")

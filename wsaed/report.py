@@ -24,9 +24,10 @@ from wsaed.committed import RECORDS, read_costs, read_records
 from wsaed.corpora.bank import rotates
 from wsaed.corpora.sounds import CLASSES
 from wsaed.files import ROOT, check_variables, folder_of, shown, whole, write_whole
-from wsaed.papers import PAPERS
+from wsaed.papers import PAPERS, artefacts
 
-WIDTH, MINUTES = 6, "core-minutes a run"  # columns that a page has room for; what they end with
+WIDTH = 8  # columns that a page has room for; which ends with these
+ENDS = "as expected", "gain from more training", "core-minutes a run"
 SCREEN, LINE = 6, 110  # columns beside a table's first one, and letters, that a screen has room for
 
 
@@ -45,12 +46,17 @@ def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
     return p | {"paper": paper, "artefact": artefact, "home": home, "saved": saved}
 
 
+def systems(p: dict) -> list[str]:
+    """The systems that an artefact compares, with a notebook's settings."""
+    return artefacts(p["paper"], folder_of(p["profile"]))[p["artefact"]]
+
+
 def results(p: dict) -> pd.DataFrame:
     """One row a (system, replicate) of an artefact, one column a score; trains what is missing.
 
     With COMMITTED set (`wsaed.render --committed`) it takes the replicates that the records have.
     """
-    names = PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]
+    names = systems(p)
     if os.environ.get("COMMITTED"):
         known = read_records(p["home"] / RECORDS)
         found = {k: known[k] for k in known if k[0] in names and k[1] < p["replicates"]}
@@ -74,8 +80,8 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     """{(system, replicate): record} as a frame of scores.
 
     attrs: "bank", a name, "corpus"; from ``home``, the records' folder, where it has them, "gains",
-    what half as many steps again add to a trained system on validation (nan: not measured), and
-    "minutes" that a run of a system takes a core.
+    what half as many steps again add to a trained system on validation (nan: measured of other
+    steps), and "minutes" that a run of a system takes a core.
     """
     df = pd.DataFrame.from_dict({k: r["scores"] for k, r in records.items()}, orient="index")
     df.index = pd.MultiIndex.from_tuples([*records], names=["system", "replicate"])
@@ -84,12 +90,10 @@ def frame(records: dict, home: Path | None = None) -> pd.DataFrame:
     df.attrs["corpus"] = next(heard, {})
     df.attrs["bank"] = df.attrs["corpus"].get("bank")
     if home and (home / "plateau.csv").exists():
-        known = pd.read_csv(home / "plateau.csv").set_index("system")
-        trained = {
-            k[0]: v["scores"].get("steps") for k, v in records.items() if "budget" in v["spec"]
-        }
-        known = known["change"].where(known["steps"] == known.index.map(trained))
-        df.attrs["gains"] = {s: float(known.get(s, np.nan)) for s in sorted(trained)}
+        known = pd.read_csv(home / "plateau.csv")
+        steps = {k[0]: v["scores"].get("steps") for k, v in records.items()}
+        known.loc[known["steps"] != known["system"].map(steps), "change"] = np.nan
+        df.attrs["gains"] = known.groupby("system")["change"].mean().to_dict()
     if home and (taken := read_costs(home)):
         minutes = pd.Series(taken).str["seconds"] / 60
         df.attrs["minutes"] = minutes.groupby(lambda key: key.rpartition("/")[0]).mean().to_dict()
@@ -172,10 +176,10 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
             cells[f"{ours}{head}"] = score(df, row, column)
         if system in df.index and {*near.values()} - {None}:
             outside = ", ".join(head for head, inside in near.items() if inside is False)
-            cells["as expected"] = f"not {outside}" if outside else "yes"
+            cells[ENDS[0]] = f"not {outside}" if outside else "yes"
         gain, minutes = (counted.attrs.get(a, {}).get(system) for a in ("gains", "minutes"))
-        cells["gain from more training"] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
-        cells[MINUTES] = "" if minutes is None else f"{minutes:.1f}"
+        cells[ENDS[1]] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
+        cells[ENDS[2]] = "" if minutes is None else f"{minutes:.1f}"
         cells["replicates"] = len(counted.loc[system]) if system in counted.index else 0
         found.append(cells)
     made = pd.DataFrame(found).fillna("")
@@ -210,7 +214,7 @@ def caption(p: dict) -> str:
 
     "" under a table for which nothing is trained.
     """
-    if not PAPERS[p["paper"]].artefacts(p["profile"])[p["artefact"]]:
+    if not systems(p):
         return ""
     splits = [key.removesuffix("_clips") for key in p if key.endswith("_clips")]
     sizes = [f"{p[f'{s}_clips'] or 'all'} {s}" for s in splits if s != "references"]
@@ -242,9 +246,10 @@ def save_table(df, p: dict, part: str = "", about: str = "", setting: bool = Tru
     """
     path = p["saved"] / "_".join(filter(None, (p["artefact"], part)))
     below = f"{about} {caption(p)}".strip() if setting else about
-    always = ["as expected", MINUTES]
-    always += ["replicates"] * ("replicates" in df and df["replicates"].nunique() > 1)
-    few = [c for k, c in enumerate(df) if k < WIDTH or c in always]
+    always = [*ENDS, *["replicates"] * ("replicates" in df and df["replicates"].nunique() > 1)]
+    scores = [re.sub("^(paper|evidence|this run): ", "", c) for c in df]
+    # a score's last columns are not cut off from its first ones
+    few = [c for k, c in enumerate(df) if c in always or scores[k] in scores[:WIDTH]]
     write_whole(path.with_suffix(".csv"), df.to_csv(index=False, float_format="%.6g"))
     write_whole(path.with_suffix(".md"), f"{markdown(df[few])}\n\n{below}\n")
     seen = df.astype(object).where(df.notna(), "")

@@ -27,7 +27,7 @@ from wsaed import code, corpora, parameters, progress, training
 from wsaed.committed import RECORDS, read_records, write_records, writing
 from wsaed.features import FRONT_ENDS
 from wsaed.files import ROOT, cache_root, first_line, folder_of, one_line, shown
-from wsaed.papers import PAPERS
+from wsaed.papers import PAPERS, artefacts
 from wsaed.pool import adopt, environment, features_of, pool, prepare, reason
 
 RECORD = "record.json"  # of a run in the cache
@@ -270,7 +270,7 @@ def collect(jobs: dict, anew: bool = False, write: bool = True) -> tuple[dict, d
 
     def kept(paper: str) -> dict:
         _, p, home = jobs[paper]
-        specs, shown = PAPERS[paper].systems(p), PAPERS[paper].artefacts(p["profile"]).values()
+        specs, shown = PAPERS[paper].systems(p), artefacts(paper, folder_of(p["profile"])).values()
         committed = read_records(home / RECORDS) if home else {}
         today = {name: specs.get(name) for name in set().union(*shown)}
         return {k: v for k, v in committed.items() if today.get(k[0]) == v["spec"]}
@@ -353,7 +353,7 @@ def lacking(paper: str, p: dict) -> str:
     folders = [f"{name}=folder" for name in module.NEEDS if not os.environ.get(name)]
     if folders and p["profile"] == "paper":
         return f"which needs {' '.join(folders)}"
-    names = set().union(*module.artefacts(p["profile"]).values())
+    names = set().union(*artefacts(paper, folder_of(p["profile"])).values())
     specs = [(s["corpus"], r) for (_, r), s in wished(paper, names, p).items()]
     try:
         for text, r in sorted({(json.dumps(spec, sort_keys=True), r) for spec, r in specs}):
@@ -382,7 +382,7 @@ def main(arguments: list[str] | None = None) -> None:
     every = {
         f"{paper}/{artefact}": (paper, names)
         for paper in there
-        for artefact, names in PAPERS[paper].artefacts(options.profile).items()
+        for artefact, names in artefacts(paper, home.name).items()
     }
     wanted = options.artefacts or list(every)
     for artefact in wanted:

@@ -44,7 +44,7 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
     """(what baselines and oracles must show, and do; the claims that fall without, and why).
 
     What ``df`` has no scores for is not asked. A row that needs nothing is told. attrs "gains" of
-    ``df``: what half as many steps again add to each trained system, nan where nobody knows.
+    ``df``: what half as many steps again add to a system, nan where its steps are others now.
     """
     spec, rows, reasons = PAPERS[paper], [], {}
     for row in spec["preconditions"]:
@@ -71,11 +71,12 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
                     said = row["reason"].format(value)
                     reasons.setdefault(name, []).append(f"{said} ({_asked(row)} asked)")
     gains, every = df.attrs.get("gains", {}), compared(paper)
+    left = unmeasured(paper, df)
     short = {s: gains[s] for s in every if s in gains and not gains[s] < spec["delta"]}
     short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
     what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
-    said = (len(short), "0", "no" if short else "yes") if gains else ("not measured", "", "")
-    rows.append((what, *said))
+    said = "no" if short else "" if left else "yes"
+    rows.append((what, len(short), "0", said) if gains else (what, "not measured", "", ""))
     floor = spec.get("floor", {"of": [], "columns": []})
     low = floored(df, floor["of"], floor["columns"], every)
     if floor["of"] and {*floor["of"]} <= {*df.index.unique("system")}:
@@ -99,6 +100,12 @@ def _asked(row: dict) -> str:
     return f"{more} {form.format(low)}" if more else f"{form.format(low)} to {form.format(high)}"
 
 
+def unmeasured(paper: str, df) -> list[str]:
+    """The trained systems a paper's claims compare whose gain from more steps nobody knows."""
+    trained = df.index[df["steps"].notna()].unique("system") if "steps" in df else ()
+    return [s for s in compared(paper) if s in trained and s not in df.attrs.get("gains", {})]
+
+
 def floored(df, controls: list[str], columns: list[str], systems: list[str]) -> list[str]:
     """Those ``systems`` that beat one of the controls by none of the columns."""
 
@@ -119,6 +126,14 @@ def compared(paper: str, *only: str) -> list[str]:
             words = of[0][1:] if rule == "by" else [system for _, system, _ in of]
             found |= dict.fromkeys(chain(filter(None, words), row.get("with", ())))
     return [*found]
+
+
+def scores_on_floor(paper: str, df, claim: Claim) -> list[str]:
+    """Scores beside a claim's, in words, by which a system that it compares lies on the floor."""
+    spec, mine = PAPERS[paper], compared(paper, claim.name)
+    floor = spec.get("floor", {"of": []})["of"]
+    scores = chain.from_iterable(columns.items() for columns in spec["beside"].values())
+    return [words for column, words in scores if floored(df, floor, [column], mine)]
 
 
 def _claim(df, spec: dict, name: str, row: dict) -> Claim:

@@ -9,8 +9,9 @@ from wsaed.files import table
 PAPER, NEEDS = "joint_at_aed", ("DESED",)
 BANK = 2, 5  # classes, and recordings of each, that a bank must have
 PUBLISHED = table("joint/published.yaml")
-# Adam, one cycle: a rate for each family of narrow nets, by validation, on corpus seeds that no
-# result uses (results/calibration/joint_at_aed.csv); the paper's width takes the public code's
+# Adam, one cycle: rates of narrow nets by validation, on a corpus seed that no result uses
+# (results/calibration/joint_at_aed.csv; of the mean teacher none was tried: it takes guided
+# learning's); the paper's width takes the public code's
 RATES = {"joint": 2e-3, "guided_learning": 4e-3, "mean_teacher": 4e-3}
 WARM_UP = 0.1  # of one cycle, likewise
 FULL_WIDTH_RATE = 1e-3
