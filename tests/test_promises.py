@@ -128,6 +128,12 @@ def test_check_results_tells_what_today_s_code_did_not_make(committed, tmp_path,
     given = new.new_code_cell("", metadata={"tags": ["injected-parameters"]})
     nbformat.write(new.new_notebook(cells=cells), source)
     nbformat.write(new.new_notebook(cells=[*cells, given]), home / source.name)
+    told = f"{home}: table_2.ipynb tells S1 otherwise than the records"
+    assert told in pages.check(results)
+    _, claims = pages.judged(results)["laptop"]["secost"]
+    said = new.new_output("stream", text=report.verdict_line(claims) + "\n")
+    cells[1].outputs = [said]
+    nbformat.write(new.new_notebook(cells=[*cells, given]), home / source.name)
     assert not any("table_2" in line for line in pages.check(results))
     nbformat.write(new.new_notebook(cells=cells[:1]), source)
     told = f"{home}: table_2.ipynb was executed from another text than today's"

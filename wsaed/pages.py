@@ -242,10 +242,10 @@ def gaps(results: Path) -> list[str]:
 def check(results: Path) -> list[str]:
     """A line for everything in committed results that today's code would not make.
 
-    Files that are gone, records of other code, executed notebooks whose source reads otherwise,
-    pages that would be written otherwise.
+    Files that are gone, records of other code, executed notebooks whose source reads otherwise or
+    that tell another verdict, pages that would be written otherwise.
     """
-    lines = gaps(results)
+    lines, every = gaps(results), judged(results)
     for path in sorted(results.glob(f"*/*/{RECORDS}")):
         where, records = shown(path.parent), read_records(path)
         lines += [f"{where}: {system} was made by older code" for system in runs.stale(records)]
@@ -257,7 +257,14 @@ def check(results: Path) -> list[str]:
             source = ROOT / "notebooks" / path.parent.name / copy.name
             if not source.exists() or _sources(copy) != _sources(source):
                 lines.append(f"{where}: {copy.name} was executed from another text than today's")
-    for file, text in pages(results, judged(results)).items():
+            _, mine = every[path.parents[1].name][path.parent.name]
+            told = _printed(copy)
+            for claim in (c for c in mine if c.artefact == copy.stem):
+                if report.verdict_line([claim]) not in told:
+                    lines.append(
+                        f"{where}: {copy.name} tells {claim.name} otherwise than the records"
+                    )
+    for file, text in pages(results, every).items():
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             lines.append(f"{shown(file)} is not what today's code makes of the records")
     return lines
@@ -266,6 +273,11 @@ def check(results: Path) -> list[str]:
 def _sources(path: Path) -> list[str]:
     cells = render.read(path).cells
     return [cell.source for cell in cells if not render.tagged(cell, "injected-parameters")]
+
+
+def _printed(path: Path) -> str:
+    outputs = (out for cell in render.read(path).cells for out in cell.get("outputs", []))
+    return "".join(out.get("text", "") for out in outputs)
 
 
 def main(arguments: list[str] | None = None) -> None:

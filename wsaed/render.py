@@ -186,7 +186,8 @@ def state(path: Path, values: dict, target: Path) -> str:
     """Digest of what an executed notebook depends on and of all that it wrote beside itself."""
     found = hashlib.sha256(f"{values} {code.digest(code.modules())}".encode())
     homes = (target.parents[1], ROOT / "results" / "evidence")
-    records = (file for home in homes for file in sorted(home.glob("*/records.json")))
+    kept = "records.json", "plateau.csv"  # what claims are judged from
+    records = (f for home in homes for name in kept for f in sorted(home.glob(f"*/{name}")))
     mine = (file for file in sorted(target.parent.glob(f"{target.stem}*")) if file.is_file())
     for file in (path, *records, *mine):
         found.update(f"\n{file}\n".encode() + file.read_bytes())
