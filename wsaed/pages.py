@@ -110,7 +110,7 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
     if why:
         parts.append("What keeps claims from being tested here:\n")
         parts += [f"- {reason}: {', '.join(names)}" for reason, names in why.items()] + [""]
-    made = artefacts(paper, home.parent.name)
+    made = artefacts(PAPERS[paper], home.parent.name)
     for artefact in sorted(made, key=lambda name: (name[0] != "t", name)):  # tables first
         parts.append(f"## {artefact.replace('_', ' ').capitalize()}\n")
         if not (home / f"{artefact}.ipynb").exists():

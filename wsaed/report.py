@@ -48,7 +48,7 @@ def start(paper: str, artefact: str, profile: str, **chosen) -> dict:
 
 def systems(p: dict) -> list[str]:
     """The systems that an artefact compares, with a notebook's settings."""
-    return artefacts(p["paper"], folder_of(p["profile"]))[p["artefact"]]
+    return artefacts(PAPERS[p["paper"]], folder_of(p["profile"]))[p["artefact"]]
 
 
 def results(p: dict) -> pd.DataFrame:

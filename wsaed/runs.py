@@ -270,7 +270,8 @@ def collect(jobs: dict, anew: bool = False, write: bool = True) -> tuple[dict, d
 
     def kept(paper: str) -> dict:
         _, p, home = jobs[paper]
-        specs, shown = PAPERS[paper].systems(p), artefacts(paper, folder_of(p["profile"])).values()
+        module = PAPERS[paper]
+        specs, shown = module.systems(p), artefacts(module, folder_of(p["profile"])).values()
         committed = read_records(home / RECORDS) if home else {}
         today = {name: specs.get(name) for name in set().union(*shown)}
         return {k: v for k, v in committed.items() if today.get(k[0]) == v["spec"]}
@@ -353,7 +354,7 @@ def lacking(paper: str, p: dict) -> str:
     folders = [f"{name}=folder" for name in module.NEEDS if not os.environ.get(name)]
     if folders and p["profile"] == "paper":
         return f"which needs {' '.join(folders)}"
-    names = set().union(*artefacts(paper, folder_of(p["profile"])).values())
+    names = set().union(*artefacts(module, folder_of(p["profile"])).values())
     specs = [(s["corpus"], r) for (_, r), s in wished(paper, names, p).items()]
     try:
         for text, r in sorted({(json.dumps(spec, sort_keys=True), r) for spec, r in specs}):
@@ -382,7 +383,7 @@ def main(arguments: list[str] | None = None) -> None:
     every = {
         f"{paper}/{artefact}": (paper, names)
         for paper in there
-        for artefact, names in artefacts(paper, home.name).items()
+        for artefact, names in artefacts(PAPERS[paper], home.name).items()
     }
     wanted = options.artefacts or list(every)
     for artefact in wanted:
