@@ -99,14 +99,14 @@ def plateau(paper: str, systems: list[str], specs: dict, replicates: range) -> p
     """
     score, pairs = PAPERS[paper].VALIDATED, [(s, r) for s in systems for r in replicates]
     known = read_records(ROOT / "results" / "evidence" / paper / RECORDS)
-    known = {(s, r): known.get((s, r)) for s, r in pairs}
-    known = {k: v for k, v in known.items() if v and v["spec"] == specs[k[0]] and runs.current(v)}
-    wanted = [(longer(specs[s]), r) for s, r in pairs]
-    wanted += [(specs[s], r) for s, r in pairs if (s, r) not in known]
+    known = {(s, r): v for (s, r), v in known.items() if v["spec"] == specs.get(s)}
+    new = [pair for pair in pairs if pair not in known or not runs.current(known[pair])]
+    wanted = [(longer(specs[s]), r) for s, r in pairs] + [(specs[s], r) for s, r in new]
     records = runs.train(wanted, f"{paper}: trained out?")
-    known |= zip([pair for pair in pairs if pair not in known], records[len(pairs) :], strict=True)
+    longer_runs, own = records[: len(pairs)], records[len(pairs) :]
+    known |= zip(new, own, strict=True)
     rows = []
-    for pair, more in zip(pairs, records, strict=False):
+    for pair, more in zip(pairs, longer_runs, strict=True):
         now, more = validated(known[pair]), validated(more)
         scores = [round(x, 4) for x in (now[score], more[score], more[score] - now[score])]
         rows.append([*pair, now["steps"], *scores])

@@ -134,7 +134,8 @@ def page(home: Path, mine: list[rules.Claim], df, known: list[rules.Claim]) -> s
         table = pd.DataFrame(rows, columns=["claim", "this run", "effect", "verdict"])
         table = table.drop(columns="this run") if known is mine else table
         parts += [report.markdown(table) + "\n"] * bool(rows)
-        others = (besides(c, claims.scores_on_floor(paper, df, c)) for c, _ in pairs)
+        telling = (c for c, _ in pairs if besides(c))
+        others = (besides(c, claims.scores_on_floor(paper, df, c)) for c in telling)
         if said := list(filter(None, others)):
             parts.append("Other scores say otherwise: " + "; ".join(said) + ".\n")
     marks = [f"{mark} {what}" for mark, what in MARKS.items() if any(mark in x for x in parts)]
@@ -255,10 +256,11 @@ def check(results: Path) -> list[str]:
                 lines.append(f"{where}: {arrays.name} is of other runs: make tables")
         for copy in sorted(path.parent.glob("*.ipynb")):
             source = ROOT / "notebooks" / path.parent.name / copy.name
-            if not source.exists() or _sources(copy) != _sources(source):
+            executed = render.read(copy)
+            if not source.exists() or _sources(executed) != _sources(render.read(source)):
                 lines.append(f"{where}: {copy.name} was executed from another text than today's")
             _, mine = every[path.parents[1].name][path.parent.name]
-            told = _printed(copy)
+            told = _printed(executed)
             for claim in (c for c in mine if c.artefact == copy.stem):
                 if report.verdict_line([claim]) not in told:
                     lines.append(
@@ -270,13 +272,13 @@ def check(results: Path) -> list[str]:
     return lines
 
 
-def _sources(path: Path) -> list[str]:
-    cells = render.read(path).cells
-    return [cell.source for cell in cells if not render.tagged(cell, "injected-parameters")]
+def _sources(notebook) -> list[str]:
+    given = "injected-parameters"
+    return [cell.source for cell in notebook.cells if not render.tagged(cell, given)]
 
 
-def _printed(path: Path) -> str:
-    outputs = (out for cell in render.read(path).cells for out in cell.get("outputs", []))
+def _printed(notebook) -> str:
+    outputs = (out for cell in notebook.cells for out in cell.get("outputs", []))
     return "".join(out.get("text", "") for out in outputs)
 
 

@@ -8,10 +8,10 @@ from wsaed.tsd import systems as tsd
 PAPERS = {module.PAPER: module for module in (secost, joint, shallow, tsd)}
 
 
-def artefacts(paper, folder: str) -> dict[str, list[str]]:
-    """{table or figure: its systems} of a paper, one of `PAPERS`, in a folder of results.
+def artefacts(module, folder: str) -> dict[str, list[str]]:
+    """{table or figure: its systems} of a paper's module in a folder of results.
 
     Evidence on a bank of recordings is of the headline systems, which a laptop trains.
     """
     profile, _, bank = folder.partition("-")
-    return paper.artefacts("laptop" if bank and profile == "evidence" else profile)
+    return module.artefacts("laptop" if bank and profile == "evidence" else profile)

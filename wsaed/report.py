@@ -27,7 +27,7 @@ from wsaed.files import ROOT, check_variables, folder_of, shown, whole, write_wh
 from wsaed.papers import PAPERS, artefacts
 
 WIDTH = 8  # columns that a page has room for; which ends with these
-ENDS = "as expected", "gain from more training", "core-minutes a run"
+ENDS = EXPECTED, GAIN, MINUTES = "as expected", "gain from more training", "core-minutes a run"
 SCREEN, LINE = 6, 110  # columns beside a table's first one, and letters, that a screen has room for
 
 
@@ -176,10 +176,10 @@ def table(df, rows: dict[str, str], columns: dict[str, str], printed: dict | Non
             cells[f"{ours}{head}"] = score(df, row, column)
         if system in df.index and {*near.values()} - {None}:
             outside = ", ".join(head for head, inside in near.items() if inside is False)
-            cells[ENDS[0]] = f"not {outside}" if outside else "yes"
+            cells[EXPECTED] = f"not {outside}" if outside else "yes"
         gain, minutes = (counted.attrs.get(a, {}).get(system) for a in ("gains", "minutes"))
-        cells[ENDS[1]] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
-        cells[ENDS[2]] = "" if minutes is None else f"{minutes:.1f}"
+        cells[GAIN] = "" if gain is None or np.isnan(gain) else f"{gain:+.3f}"
+        cells[MINUTES] = "" if minutes is None else f"{minutes:.1f}"
         cells["replicates"] = len(counted.loc[system]) if system in counted.index else 0
         found.append(cells)
     made = pd.DataFrame(found).fillna("")

@@ -71,11 +71,10 @@ def preconditions(paper: str, df: pd.DataFrame) -> tuple[pd.DataFrame, dict[str,
                     said = row["reason"].format(value)
                     reasons.setdefault(name, []).append(f"{said} ({_asked(row)} asked)")
     gains, every = df.attrs.get("gains", {}), compared(paper)
-    left = unmeasured(paper, df)
     short = {s: gains[s] for s in every if s in gains and not gains[s] < spec["delta"]}
     short = {s: f"{s} ({gain:+.3f})" for s, gain in short.items()}
     what = f"compared systems that half as many steps again lift by {spec['delta']} or more"
-    said = "no" if short else "" if left else "yes"
+    said = "no" if short else "" if unmeasured(paper, df) else "yes"
     rows.append((what, len(short), "0", said) if gains else (what, "not measured", "", ""))
     floor = spec.get("floor", {"of": [], "columns": []})
     low = floored(df, floor["of"], floor["columns"], every)

@@ -61,6 +61,6 @@ def artefacts(profile: str) -> dict[str, list[str]]:
     distillations, are left to evidence, and to smoke, to test them.
     """
     table_1 = HEADLINES if profile == "laptop" else [*PUBLISHED["names"]]
-    if profile == "smoke" or profile.startswith("evidence"):
+    if profile in ("smoke", "evidence"):
         table_1 = [*PUBLISHED["systems"]]
     return {"table_1": table_1, "table_2": ["tfd_afl"], "figure_2": []}
