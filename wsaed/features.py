@@ -1,6 +1,6 @@
 """Log-mel front ends, one a paper and rate.
 
-Notebook: start_here.ipynb shows one; secost/method.ipynb says why SeCoST's is what it is.
+Notebook: start_here.ipynb shows one.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What the papers' networks share: input statistics, scaled widths, pooling over time, files.
 
 A net takes log-mel (batch, frames, mels) and gives probabilities over time and of the clip.
-Notebook: secost/table_1.ipynb names the pooling rule of every network.
+Notebook: secost/method.ipynb shows two ways of pooling, the mean and the largest.
 """
 
 import inspect

@@ -399,8 +399,11 @@ def verdict_line(found: list[rules.Claim]) -> str:
     return "\n".join(fill(f"{line}.", LINE, subsequent_indent="    ") for line in lines)
 
 
-def conclusion(paper: str) -> str:
-    """What the committed evidence says of a paper: a line a precondition, a line a claim."""
+def conclusion(paper: str, *beginnings: str) -> str:
+    """What the committed evidence says of a paper: a line a precondition, a line a claim.
+
+    beginnings: of the lines that are wanted, by default all.
+    """
     frames = {name: recorded(ROOT / "results" / "evidence", name) for name in PAPERS}
     if frames[paper].empty:
         return "No evidence records are committed yet, so there is nothing to conclude."
@@ -411,4 +414,5 @@ def conclusion(paper: str) -> str:
         measured = row.measured if isinstance(row.measured, str) else f"{row.measured:.3g}"
         lines.append(f"{row.precondition}: {measured}{needed}")
     lines += [f"{c.name:4} {answer(c):18} {c.text}" for c in judging.judged(frames)[paper]]
-    return "\n".join(fill(line, LINE, subsequent_indent=" " * 24) for line in lines)
+    told = (line for line in lines if line.startswith(beginnings or ""))
+    return "\n".join(fill(line, LINE, subsequent_indent=" " * 24) for line in told)

@@ -35,7 +35,7 @@ def average_precision(labels, probabilities, weights=None) -> np.ndarray:
 
     labels (clips, classes) 0 or 1, probabilities (clips, classes); weights, if given, (clips,)
     or (resamples, clips): how often each clip counts. Gives (classes,) or (resamples, classes),
-    nan where a class has no positive. The mean over classes is SeCoST's mAP (its section 3);
+    nan where a class has no positive. The mean over classes is SeCoST's mAP (its section 4);
     the numbers are scikit-learn's. ValueError for shapes that do not fit. Notebook: start_here.
     """
 

@@ -97,7 +97,7 @@ def class_gains(df, *systems: str, column: str = "ap_noisy") -> list[np.ndarray]
 def share_improved(df, column: str, system: str) -> Part:
     """S8: share of classes with a positive mean gain, less the paper's 85 %.
 
-    The paper states a share, no bound of it: where it is reached, it is reached for certain.
+    The paper states a share (over 85 %), no interval: where it is reached, it holds for certain.
     """
     base, gain = class_gains(df, system, column=column)
     improved = gain.mean(0) > 0

@@ -29,8 +29,8 @@ clip with N classes for these and for floor(N / 2) + 1 others.
 
 The clips stand in an order that their names' hashes give, and replicates differ in nothing here.
 Computed: 64 kB of features a clip at 500 frames and 64 mels,
-7 GB for the paper's 94,126 + 16,118 clips of L-TSD. On made-up lists of the published size, reading
-them, drawing the splits and the pairs takes 40 s and 1.1 GB of memory, in every process.
+7 GB for the 94,126 + 16,118 clips that the paper counts. On made-up lists of the published
+size, reading them, drawing the splits and the pairs takes 40 s and 1.1 GB of memory a process.
 
 A spec has ``base_a``, ``base_b``, ``novel``, ``validation``, ``test`` (a number of clips, the first
 ones; 0 or None: all), ``references`` (a number a class; 0 or None: 10, for all would leave nothing

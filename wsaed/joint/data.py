@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
     @property
     def e(self) -> float:
-        """The epoch on the papers' scale, out of 100."""
+        """The epoch on guided learning's scale, out of 100; the joint paper gives no number."""
         return 100 * self.step / self.steps
 
 

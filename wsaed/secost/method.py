@@ -68,7 +68,8 @@ def loss_terms(p: torch.Tensor, given: torch.Tensor, share: float) -> dict[str, 
     """The loss of a stage, and the terms whose sum it is, since equation 1 is linear in its y.
 
     given: (clips, 2, classes), the target y_bar and the labels y; share: the labels' alpha.
-    "labels" is alpha L(p, y), "teacher" the rest; a base, whose share is 1, has no terms.
+    "labels" is alpha L(p, y), "teacher" the rest (equation 4 splits otherwise); a base,
+    whose share is 1, has no terms.
     """
     y_bar, y = given.unbind(1)
     loss, labels = binary_cross_entropy(p, y_bar), share * binary_cross_entropy(p, y)

@@ -25,7 +25,7 @@ class WelsNet(LogMelNet):
     A segment is a window of 3 steps of 32 frames (0.96 s at a 10 ms hop, one every 0.32 s); what
     one output depends on is wider, `receptive_field` frames, because the 3x3 convolutions
     reach over the window's ends. ``first_pool``, 4 in table 1, is how many frames B1's pool
-    takes together: 2 halves all of these, for a coarser hop.
+    takes together: 2 halves step and window, and nearly the field, for a coarser hop.
     """
 
     Pool = Literal["max", "average"]
@@ -53,10 +53,11 @@ class WelsNet(LogMelNet):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-mel (batch, frames, mels) -> segments (batch, K, classes), clips (batch, classes).
 
-        K = frames // 32 - 2: 30 at 1024 frames, 29 at 998 to 1001 (ten seconds). Under 96
-        frames the input ends in silence, which makes K = 1; a longer one is never padded.
-        Probabilities are float32 under autocast too; one may be 0 or 1 exactly, and equation 1
-        cuts its logarithm there. Raises ValueError for another number of mel bins.
+        K = frames // `frames_per_step` - 2: with table 1's first pool 30 at 1024 frames, 29 at 998
+        to 1001 (ten seconds). Under `shortest` frames the input ends in silence, which makes
+        K = 1; a longer one is never padded. Probabilities are float32 under autocast too;
+        one may be 0 or 1 exactly, and equation 1 cuts its logarithm there. Raises ValueError for
+        another number of mel bins.
         """
         x = self.image(x)
         for layer in (self.B1, self.B2, self.B3, self.B4, self.L1, self.L2, self.L3):
@@ -67,7 +68,7 @@ class WelsNet(LogMelNet):
         return p, average(p)
 
     def segment_times(self, K: int, front_end: FrontEnd) -> torch.Tensor:
-        """Centres of segments 0 to K - 1 in seconds, (K,): where 96 frames have their middle."""
+        """Centres of segments 0 to K - 1 in seconds, (K,): the middle of its `shortest` frames."""
         frames = torch.arange(K) * self.frames_per_step + (self.shortest - 1) / 2
         return frames / front_end.frames_per_second
 

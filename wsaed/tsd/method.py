@@ -55,8 +55,9 @@ def distillation(F_s: torch.Tensor, F_w: torch.Tensor) -> torch.Tensor:
     """Equation 5 as meant, L_kd: the mean squared difference of the two students' features.
 
     F_s, F_w: GRU outputs (pairs, steps, width) of f_student, which is frozen, and of w_student;
-    equation 4 adds it to L_w. The print transforms each by a trainable W, which W = 0 would bring
-    to 0 whatever the students do; the public code has none.
+    equation 4 adds it to L_w. The print transforms each by a matrix W and doesn't say whether
+    it is trained; were it, W = 0 would bring the loss to 0 whatever the students do. The
+    public code has none.
     """
     return F.mse_loss(F_w, F_s)
 
