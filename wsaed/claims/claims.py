@@ -140,7 +140,7 @@ def _claim(df, spec: dict, name: str, row: dict) -> Claim:
     column, delta, more = row.get("column", spec["column"]), spec["delta"], row.get("more", [])
     links, only_real = [*_links(row, column)], row.get("only_real", "")
     at = row.get("at") or re.sub(r"(table|figure) (\d).*", r"\1_\2", row["place"])
-    claim = Claim(name, row["place"], row["text"], [], only_real=only_real, artefact=at)
+    claim = Claim(name, row["text"], [], only_real=only_real, artefact=at)
     old, new = spec.get("tuned", ("", ""))
     try:
         parts = [_part(df, delta, *link) for link in links]

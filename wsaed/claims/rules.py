@@ -44,10 +44,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A paper's claim: where it stands, what decides it, and the verdict on its parts."""
+    """A paper's claim, what decides it, and the verdict on its parts."""
 
     name: str
-    place: str
     text: str
     parts: list[Part]
     beside: list[Part] = field(default_factory=list)  # other metrics and controls: never decide
