@@ -71,8 +71,8 @@ def index(results: Path, every: dict[str, dict]) -> str:
     )
     steps = ""
     if named := ", ".join(untold):
-        what = "half as many training steps again would change a verdict has not been measured"
-        steps = f"\nWhether {what} ({named})."
+        what = "would lift a system has not been measured for all systems"
+        steps = f"\nWhether half as many training steps again {what} ({named})."
     verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "effect", "verdict, or why"]))
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
