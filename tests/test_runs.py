@@ -17,7 +17,6 @@ from recorded import make_bank
 
 from wsaed import parameters, pool, runs
 from wsaed.committed import RECORDS, read_records, write_records
-from wsaed.papers import PAPERS, artefacts
 from wsaed.secost import method
 
 
@@ -357,10 +356,19 @@ def test_a_bank_s_results_are_made_with_that_bank_and_no_other_s(monkeypatch, ba
         runs.main(["--profile", "evidence", "--results", f"results/{asked}"])
 
 
-def test_evidence_on_a_bank_is_of_what_a_laptop_trains():
-    for module in PAPERS.values():
-        assert artefacts(module, "evidence-a-bank") == module.artefacts("laptop")
-        assert artefacts(module, "evidence") == module.artefacts("evidence")
+@pytest.mark.parametrize("bank", ["", "/recordings/a-bank"])
+def test_evidence_on_a_bank_is_of_what_a_laptop_trains(monkeypatch, bank):
+    jobs, none = {}, {paper: {} for paper in runs.PAPERS}
+    monkeypatch.setenv("BANK", bank)
+    monkeypatch.setattr(runs, "papers_of", lambda *of: none)
+    monkeypatch.setattr(runs, "wished", lambda *of: {})
+    monkeypatch.setattr(runs, "collect", lambda wanted, anew: jobs.update(wanted) or (none, {}))
+    runs.main(["--profile", "evidence"])
+    like = "laptop" if bank else "evidence"
+    assert jobs.keys() == runs.PAPERS.keys()
+    for paper, (systems, _, home) in jobs.items():
+        assert systems == set().union(*runs.PAPERS[paper].artefacts(like).values())
+        assert home.parent.name == ("evidence-a-bank" if bank else "evidence")
 
 
 def test_the_costs_beside_the_records_are_of_these_records(tmp_path):

@@ -96,6 +96,17 @@ def test_a_clip_is_the_mean_of_its_segments_and_their_times_are_centres():
     assert net.frames_per_second(features.FRONT_ENDS["secost_40ms"]) == pytest.approx(1 / 1.28)
 
 
+def test_saturated_probabilities_keep_the_loss_and_gradients_finite():
+    net = WelsNet(7, 0.125)
+    with torch.no_grad():
+        net.L4[0].bias.fill_(-1000)
+    p = net(torch.randn(2, 128, 64))[1]
+    loss = torch.nn.functional.binary_cross_entropy(p, torch.ones_like(p))
+    loss.backward()
+    assert (p == 0).all() and loss.item() == 100
+    assert all(q.grad.isfinite().all() for q in net.parameters())
+
+
 def test_talnet_at_the_published_size_and_its_two_poolings():
     net = rivals.TalNet(527)
     filters = [m.out_channels for m in net.modules() if isinstance(m, torch.nn.Conv2d)]

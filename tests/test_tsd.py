@@ -434,6 +434,8 @@ def test_an_embedding_s_accuracy_is_that_of_the_nearest_class_of_unheard_referen
     assert conditional.reference_accuracy(rng.uniform(1, 9, (12, 1)) * e, labels) == 1
     e[6] = e[1]  # a reference for testing, of class 0, lies where class 1 does
     assert conditional.reference_accuracy(e, labels) == pytest.approx(5 / 6)
+    near = [max(range(3), key=lambda k: e[i] @ (e[k] + e[k + 3])) for i in range(6, 12)]
+    assert np.mean([k == i % 3 for i, k in enumerate(near)]) == pytest.approx(5 / 6)
 
 
 def test_the_conditional_network_may_be_panns_as_it_is(corpus, tmp_path, monkeypatch):

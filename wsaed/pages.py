@@ -69,10 +69,8 @@ def index(results: Path, every: dict[str, dict]) -> str:
     untold = (
         _title(p).partition(":")[0] for p, (df, _) in evidence.items() if claims.unmeasured(p, df)
     )
-    steps = ""
-    if named := ", ".join(untold):
-        what = "would lift a system has not been measured for all systems"
-        steps = f"\nWhether half as many training steps again {what} ({named})."
+    what = "half as many training steps again would lift some systems has not been measured"
+    steps = f"\nWhether {what} ({named})." if (named := ", ".join(untold)) else ""
     verdicts = report.markdown(pd.DataFrame(rows, columns=["claim", "effect", "verdict, or why"]))
     heads = ["results", *(_title(paper).partition(":")[0] for paper in PAPERS)]
     table = report.markdown(pd.DataFrame(others, columns=heads))
